@@ -1,7 +1,7 @@
-"""A delegator's own machine: the tasks it delegated, and what became of each (spec TASK, ACCEPT, WATCH).
+"""The delegator's machine: the tasks a peer delegated, and what became of each (spec TASK, ACCEPT, WATCH).
 
-Pure: replies and notices in, changed `Delegation`s out. The client's shell wakes whoever waits for one. Used by
-clients, and by agents for their sub-tasks.
+Pure: replies and notices in, changed `Delegation`s out. The client's shell wakes whoever waits for one. Clients use it,
+and agents for their sub-tasks.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ __all__ = ["Delegation", "Delegations", "Review"]
 
 _ENDED = frozenset({"completed", "failed", "canceled", "rejected"})
 _NOT_THERE = frozenset({"gone", "not_found"})
-"""Codes that say of a task that was there that no notice will tell of it any more (spec READ-6)."""
+"""Error codes about a known task that mean that no further notice will come about it (spec READ-6)."""
 
 _GIVEN_UP = "nobody waits for it any more"
 
 _EVENTS_MAX = 256
-"""Events that wait to be taken. Beyond these, progress takes the place of progress that came just before it."""
+"""Events kept until they are taken. Beyond these, new progress replaces progress that came just before it."""
 
 
 @dataclass(slots=True)
 class Review:
-    """A result, and what a confirmation has to name."""
+    """A result, with what a confirmation has to name."""
 
     rev: int
     result_hash: str
     payload: bytes
     agent: str
     unseen_steer: bool = False
-    """It was written before the delegator's newest word was seen, and waits for one whatever was agreed."""
+    """It was written before the delegator's newest word was seen, and waits for a word whatever was agreed."""
     stale_basis: list[StaleBasis] = field(default_factory=list)
-    """Decisions that it relies on and that have moved since; it waits for a word as well."""
+    """Decisions it relies on that have changed since; it waits for a word then too."""
     overruled: str = ""
-    """The conflict that was decided against it, or empty."""
+    """The conflict decided against it, or empty."""
     generation: int | None = None
-    """The task's, when this was known of its result: who accepts it names that (spec ACCEPT-8)."""
+    """The task's generation when this was known of its result; an accept names it (spec ACCEPT-8)."""
 
     @property
     def is_what_its_hash_says(self) -> bool:
-        """Whether the payload is the one that is named: nobody says a word on another (spec ACCEPT-3)."""
+        """Whether the payload has the hash that is named: nobody confirms any other (spec ACCEPT-3)."""
         return result_hash("completed", self.payload) == self.result_hash
 
 
-@dataclass(slots=True, eq=False)  # two that watch the same task are not the same, however alike
+@dataclass(slots=True, eq=False)  # two that watch the same task differ, however alike they are
 class Delegation:
     """One delegated task, as its delegator knows it."""
 
@@ -75,27 +75,27 @@ class Delegation:
     request_id: str
     task: str | None = None
     created: bool | None = None
-    """Whether this delegation made the task; False: the same key had made it before."""
+    """Whether this delegation made the task; False: the same key made it before."""
     context_id: str = ""
     refused: Error | None = None
-    """The coordinator would not create it, or has it no more."""
+    """Set if the coordinator would not create the task, or no longer has it."""
     review: Review | None = None
     """The newest result."""
     settled: TaskSettled | None = None
     asks: dict[int, TaskAsk] = field(default_factory=dict)
-    """Questions without an answer, by their number."""
+    """Questions without an answer, by number."""
     events: list[TaskEventNotice] = field(default_factory=list)
-    """What happened and was not taken yet; only while watched."""
+    """Events not taken yet; only while watched."""
     is_watched: bool = False
     unwatched: Error | None = None
-    """Why nothing of what happens is told, where the coordinator refused the watch."""
+    """Why no events come, if the coordinator refused the watch."""
     generation: int = 0
-    """The newest generation seen in an event: where a watch goes on after a new connection."""
+    """The newest generation seen in an event: a watch resumes here on a new connection."""
 
     final_event: bool = False
     """Whether the event that ended the task was seen."""
     is_given_up: bool = False
-    """Whether the task is to end as soon as it is known to be there."""
+    """Whether the task is to be canceled as soon as its creation is known."""
 
     @property
     def has_ended(self) -> bool:
@@ -116,7 +116,7 @@ class Delegations:
         self._by_request: dict[str, Delegation] = {}
         self._by_task: dict[str, list[Delegation]] = {}
         self._looked_up: set[str] = set()
-        """Tasks of which a look has no answer yet: without a connection another would only wait beside it."""
+        """Tasks whose look-up has no answer yet: without a connection, a second one would only queue beside it."""
 
     @property
     def are_open(self) -> bool:
@@ -125,42 +125,42 @@ class Delegations:
 
     @property
     def are_given_up(self) -> bool:
-        """Whether a task is to end of which it is not known yet whether it is there."""
+        """Whether a task was given up whose creation is not known yet."""
         return any(delegation.is_given_up for delegation in self._by_request.values())
 
     # What the delegator says ------------------------------------------------------------------------------------------
 
     def delegate(self, message: TaskDelegate, *, slack_ms: int | None = None) -> Delegation:
-        """Have a task done. The returned record changes as news come; forget() it when nobody cares any more.
+        """Have a task done. The returned record changes as news arrive; forget() it when nobody cares any more.
 
         Args:
             message: the delegation.
-            slack_ms: how long its owner does without knowing that the task is there.
+            slack_ms: how long the caller can do without knowing that the task is there, in milliseconds.
         """
         delegation = Delegation(message, self.session.request(message, slack_ms=slack_ms))
         self._by_request[delegation.request_id] = delegation
         return delegation
 
     def follow(self, task: str, from_gen: int = 0) -> Delegation:
-        """Follow a task that somebody else delegated; the owner sends the first watch itself, which is `watching`."""
+        """Follow a task that somebody else delegated; the caller sends the first watch itself, made by `watching`."""
         request = TaskDelegate(key="-", spec={"skill": "-"})
         delegation = Delegation(request, "", task, created=False, is_watched=True, generation=from_gen)
         self._by_task.setdefault(task, []).append(delegation)
         return delegation
 
     def watch(self, delegation: Delegation) -> None:
-        """Ask for everything that happens to the task, from its beginning."""
+        """Ask for all events of the task, from its beginning."""
         delegation.is_watched = True
         if delegation.task is not None:
             self._watch(delegation.task)
 
     def watching(self, task: str) -> TaskWatch:
-        """Return the request for a watch of a task. A connection has one: it begins where who has seen least stands."""
+        """Return the watch request for a task. A connection has one: it begins at the lowest generation needed."""
         waiting = (known for known in self._by_task.get(task, ()) if known.is_watched and not known.is_over)
         return TaskWatch(task, from_gen=min((known.generation for known in waiting), default=0))
 
     def look_up(self, delegation: Delegation) -> None:
-        """Ask how the task stands: where another process delegated it since, that one is told (spec TASK-7)."""
+        """Ask how the task stands: if another process has delegated it since, notices go to that one (spec TASK-7)."""
         if delegation.task is not None and not delegation.has_ended and delegation.task not in self._looked_up:
             self._looked_up.add(delegation.task)
             self.session.request(TaskGet(delegation.task, content=False))
@@ -175,14 +175,14 @@ class Delegations:
         feedback: bytes | None = None,
         read: Review | None = None,
     ) -> str | None:
-        """Say the word on exactly the result that was seen, and return the request's id; None where there is none.
+        """Confirm exactly the result that was seen, and return the request's id; None if there is no result.
 
         Args:
             delegation: which task.
             verdict: the word.
             rework: whether another revision is wanted.
             reason_code: why it is rejected.
-            feedback: what is to be otherwise.
+            feedback: what has to change.
             read: the result that was seen; by default the newest. Another may have come since.
         """
         review = read or delegation.review
@@ -197,13 +197,13 @@ class Delegations:
         return request
 
     def cancel(self, delegation: Delegation, mode: Literal["coop", "kill", "skip"], reason: str) -> str | None:
-        """Ask for the task to end, and return the request's id; None where it was not created yet."""
+        """Ask for the task to end, and return the request's id; None if the task is not created yet."""
         if delegation.task is None:
             return None
         return self.session.request(TaskCancel(delegation.task, mode, reason))
 
     def answer(self, delegation: Delegation, ask_no: int, payload: bytes) -> str | None:
-        """Answer a question, and return the request's id; None where the task was not created yet."""
+        """Answer a question, and return the request's id; None if the task is not created yet."""
         if delegation.task is None:
             return None
         request = self.session.request(TaskAnswer(delegation.task, ask_no, payload))
@@ -213,15 +213,15 @@ class Delegations:
     def steer(
         self, delegation: Delegation, key: str, payload: bytes, mode: Literal["enqueue", "interrupt"]
     ) -> str | None:
-        """Say a word to the work under way, and return the request's id; None where the task was not created yet."""
+        """Say a word to the work under way, and return the request's id; None if the task is not created yet."""
         if delegation.task is None:
             return None
         return self.session.request(TaskSteer(delegation.task, key, payload, mode=mode))
 
     def give_up(self, delegation: Delegation) -> None:
-        """Have a task end that nobody else has the key of; one that may be there ends as soon as that is known.
+        """Cancel a task whose key nobody else has; one that may not be created yet is canceled as soon as it is known.
 
-        What is to be followed no more is forgotten besides.
+        To stop following it, `forget` it as well.
         """
         if delegation.task is None:
             delegation.is_given_up = self.session.was_sent(delegation.request_id)
@@ -231,7 +231,7 @@ class Delegations:
     def forget(self, delegation: Delegation) -> None:
         """Stop following a task; it goes on without being heard."""
         if delegation.is_given_up:
-            return  # the answer is waited for, and asked for again
+            return  # the answer is still awaited, and asked for again
         self._by_request.pop(delegation.request_id, None)
         if delegation.task is None:
             self.session.forget(delegation.request_id)
@@ -253,7 +253,7 @@ class Delegations:
                 self._watch(task)
 
     def on_reply(self, reply: Reply) -> list[Delegation]:
-        """Take an answer, and return the delegations it changed."""
+        """Take a reply, and return the delegations it changed."""
         message = reply.message
         if isinstance(reply.request, TaskDelegate):
             delegation = self._by_request.pop(reply.re, None)
@@ -266,7 +266,7 @@ class Delegations:
             if self._has_news(message):
                 self.session.request(TaskGet(message.task))
             elif message.view.get("metadata", {}).get("state") in _ENDED:
-                return self._found(message)  # with the result that is here: its content is not fetched once more
+                return self._found(message)  # with the result that is already here: its content is not fetched again
         if isinstance(reply.request, TaskGet | TaskWatch) and isinstance(message, Error):
             return self._untold(reply.request, message)
         if isinstance(reply.request, TaskConfirm) and isinstance(message, Ok):
@@ -274,7 +274,7 @@ class Delegations:
         return []
 
     def on_notice(self, message: Message, re: str | None) -> list[Delegation]:
-        """Take a notice, and return the delegations it changed; those not about delegated tasks are left alone."""
+        """Take a notice, and return the delegations it changed; notices not about delegated tasks are ignored."""
         if isinstance(message, TaskReview):
             changed = self._by_task.get(message.task, [])
             for delegation in changed:
@@ -313,14 +313,14 @@ class Delegations:
                 return []
             self._by_task.setdefault(message.task, []).append(delegation)
             if not message.created:
-                # Notices of what happened before went to whoever delegated first: look the task up.
+                # Notices so far went to the first delegator: look the task up.
                 self.session.request(TaskGet(message.task))
             if delegation.is_watched:
                 self._watch(delegation.task)
         return [delegation]
 
     def _said(self, word: TaskConfirm) -> list[Delegation]:
-        """Take note that a result counts as rejected: others here may wait for the next one."""
+        """Note that a result counts as rejected: other delegations of the task may wait for the next one."""
         if word.verdict == "accept":
             return []
         changed = []
@@ -331,7 +331,7 @@ class Delegations:
         return changed
 
     def _untold(self, request: TaskGet | TaskWatch, error: Error) -> list[Delegation]:
-        """Note that nothing more is told of a task, which whoever waits for news of it would not find out."""
+        """Note that no more news of a task will come, so that those who wait for news learn it."""
         known = [delegation for delegation in self._by_task.get(request.task, ()) if not delegation.is_over]
         if error.code in _NOT_THERE:
             for delegation in known:
@@ -345,7 +345,7 @@ class Delegations:
         return watching
 
     def _has_news(self, message: TaskFound) -> bool:
-        """Tell whether a task has a result, a question or an end of which the content is not known here."""
+        """Tell whether a task has a result, a question or an end whose content is not known here."""
         metadata = message.view.get("metadata", {})
         state, rev, result_hash = metadata.get("state"), metadata.get("rev", 0), metadata.get("resultHash")
         return any(
@@ -402,7 +402,7 @@ class Delegations:
                 delegation.review = Review(message.rev, message.result_hash, message.payload, message.agent or "")
             review = delegation.review
             if message.state == "completed" and (review is None or review.result_hash != message.result_hash):
-                is_unread = True  # it ends with the result, which came to whoever delegated the task before
+                is_unread = True  # it ends with a result that came to an earlier delegator
                 continue
             delegation.settled = message
             delegation.asks.clear()
@@ -411,7 +411,7 @@ class Delegations:
         return list(changed)
 
     def _decided(self, message: ConflictResolved) -> None:
-        """Note which results were overruled: none of them is to be taken for good by silence (spec CONFLICT-15)."""
+        """Note which results were overruled: silence does not accept them (spec CONFLICT-15)."""
         for task in message.dissent if message.outcome != "moot" else ():
             for delegation in self._by_task.get(task, ()):
                 if delegation.review is not None:
@@ -424,13 +424,13 @@ class Delegations:
                 continue
             if message.event != "progress":
                 if message.generation != delegation.generation + 1:
-                    # A repeat; or another's watch began behind what this one has seen, whose own is on its way.
+                    # A repeat; or another's watch began after this one's generation, and this one's is on its way.
                     continue
                 delegation.generation = message.generation
                 delegation.final_event = message.state in _ENDED
             waiting = delegation.events
             if message.event == "progress" and len(waiting) >= _EVENTS_MAX and waiting[-1].event == "progress":
-                # It may come with every heartbeat, and who has left a watch to wait for the result takes none of it.
+                # It may come with every heartbeat, and a caller that left its watch for the result takes none.
                 waiting[-1] = message
             else:
                 waiting.append(message)

@@ -1,6 +1,6 @@
-"""An agent's own machine: the attempts it holds, their heartbeats, and what stops them (spec OFFER, LEASE).
+"""The worker's machine: the attempts an agent holds, their heartbeats, and what stops them (spec OFFER, LEASE).
 
-Pure, like the coordinator: notices and replies in, `Start`, `Stop`, `Answered` and `Steered` out, everything it says
+Pure, like the coordinator: notices and replies in; `Start`, `Stop`, `Answered` and `Steered` out. Everything it says
 goes through the session. It knows nothing of handlers or threads; the agent's shell runs those.
 """
 
@@ -56,24 +56,24 @@ __all__ = [
 ]
 
 _WATCHDOG = 0.9
-"""Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
+"""Share of a lease, from the time its renewal was sent, after which the worker takes it for lapsed."""
 _BASIS_MAX = 1_000
-"""Keys in one report (spec CTX-10)."""
+"""Most keys in one report (spec CTX-10)."""
 DETAIL_MAX = 8_000
-"""Characters of what is said about a failure."""
+"""Most characters in the detail of a failure."""
 NOTE_MAX = 2_000
-"""Characters of what an attempt says it is at."""
+"""Most characters in the note of an attempt's progress."""
 _UNREAD = frozenset({"malformed", "too_large"})
-"""Codes of an error about a last word that the coordinator could not take: it knows no more than before."""
+"""Error codes that say that the coordinator could not read a last word: it knows no more than before."""
 _NOTE_EVERY_MS = 100
 """Progress is sent at most this often; the latest wins."""
 
 
 class AttemptState(Enum):
-    """Where an attempt stands, in the worker's eyes."""
+    """Where an attempt stands, as the worker sees it."""
 
     ASKING = auto()
-    """Offered, not granted: waiting to hear that the offer still stands."""
+    """Offered but not granted: the worker waits to hear that the offer still stands."""
     RUNNING = auto()
     ENDING = auto()
     """Reported, yielded or declined; the answer is on its way."""
@@ -81,54 +81,54 @@ class AttemptState(Enum):
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt of one task, held by this agent. Times are the shell's own clock, in milliseconds."""
+    """One attempt at one task, held by this agent. Times are on the shell's own clock, in milliseconds."""
 
     offer: TaskOffer
     state: AttemptState
     lease_until: int
-    """The worker acts on the lease only until then; the coordinator's own end of it is later."""
+    """The worker acts on the lease only until then; the coordinator ends it later."""
     next_beat: int
     beat_sent: dict[str, int] = field(default_factory=dict)
-    """Heartbeats and accepts without an answer yet, and when each was sent."""
+    """Heartbeats and accepts without an answer yet, with the time each was sent."""
     progress_no: int = 0
     progress_bp: int | None = None
     note: str | None = None
     told_no: int = 0
-    """The newest progress that was sent on this connection."""
+    """The newest progress sent on this connection."""
     chunks: dict[str, int] = field(default_factory=dict)
     """Artifact to the number of its next chunk."""
     hashes: dict[str, Any] = field(default_factory=dict)
     """Artifact to the running hash of its chunks."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Artifact that the coordinator has whole to its hash: they go with the result."""
+    """Hash of each artifact that the coordinator has whole: the hashes go with the result."""
     cp_no: int = 0
-    """Of the checkpoint that was sent last."""
+    """Number of the checkpoint sent last."""
     cp_kept: int = 0
-    """Of the newest that the coordinator has said it keeps."""
+    """Number of the newest checkpoint that the coordinator said it keeps."""
     steer_no: int = 0
-    """The newest word of the delegator that the handler has taken."""
+    """Number of the delegator's newest word that the handler has taken."""
     basis: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    """Key of the task's context to the newest revision its handler has seen, and whether it is a decision."""
+    """Key of the task's context to (newest revision the handler has seen, whether it is a decision)."""
     patches: list[PatchRef] = field(default_factory=list)
     """What its result patches."""
     usage: dict[str, int] = field(default_factory=dict)
-    """What it has used so far."""
+    """What the attempt has used so far."""
     waits: int = 0
-    """Sub-tasks it waits for just now: with any, its slot is free."""
+    """How many sub-tasks the attempt waits for now: while there are any, its slot is free."""
     slot: Literal["held", "released"] = "held"
-    """What the newest heartbeat said."""
+    """The slot as the newest heartbeat told it."""
     is_plain: bool = False
-    """Whether its last word was refused, and a plainer one said."""
+    """Whether its last word was refused, and a plainer one sent."""
     hand_offs: int = 0
-    """Wishes to hand the task on that have no answer yet: refused, the attempt goes on."""
+    """Handoffs without an answer yet: if they are refused, the attempt goes on."""
     is_deserted: bool = False
-    """Whether the handler did not wait for the answer to such a wish, and does not know how it ended."""
+    """Whether the handler did not wait for the answer to a handoff, and does not know how it ended."""
     last_word: TaskReport | TaskYield | TaskDecline | None = None
-    """What was said last while the answer to such a wish was awaited: it counts where that is refused."""
+    """The last word said while a handoff awaited its answer: it counts if the handoff is refused."""
 
     @property
     def is_at_work(self) -> bool:
-        """Whether its handler may have to hear something: also where it may be over, and may go on."""
+        """Whether its handler may have to hear something: also during a handoff, when the attempt may go on."""
         return self.state is AttemptState.RUNNING or self.hand_offs > 0
 
     @property
@@ -157,7 +157,7 @@ class Stop:
     reason: str
     mode: Literal["coop", "kill", "skip"]
     grace_ms: int
-    """How long the attempt may take to wind down and report; 0: nothing it says counts any more."""
+    """How long the attempt may take to wind down and report; 0: nothing it says counts any longer."""
 
 
 @dataclass(slots=True)
@@ -182,7 +182,7 @@ Event = Start | Stop | Answered | Steered
 
 
 def effect_key(task: str, rev: int, step: str, scope: str = "") -> str:
-    """Return the key of a step, for effects outside that recognise repeats: the same in every attempt (FENCE-8).
+    """Return a step's key for outside effects that recognise repeats: the same in every attempt (spec FENCE-8).
 
     Args:
         task: the task's id.
@@ -202,8 +202,8 @@ class Work:
         self.attempts: dict[tuple[str, int], Attempt] = {}
         self.is_draining = False
         self._due: int | None = None
-        """No heartbeat is due before; None: of no attempt. Kept, for an agent may have thousands of attempts, and looks
-        with every message that it gets or sends."""
+        """No heartbeat is due earlier; None: no attempt has one due. Kept because an agent may have thousands of
+        attempts, and asks with every message that it gets or sends."""
 
     def held(self) -> list[HeldStill]:
         """Name the attempts still at work, for the hello."""
@@ -216,7 +216,7 @@ class Work:
     # What the coordinator says ----------------------------------------------------------------------------------------
 
     def on_notice(self, message: Message, re: str | None, now: int) -> list[Event]:
-        """Take a notice; those that are not about attempts are left alone."""
+        """Take a notice; notices that are not about attempts are ignored."""
         if isinstance(message, TaskOffer):
             return self._offered(message, now)
         if isinstance(message, TaskLease):
@@ -249,7 +249,7 @@ class Work:
             return self._handed_on(request, message)
         if isinstance(request, TaskArtifact) and request.digest is not None and isinstance(message, Ok):
             attempt = self.attempts.get((request.task, request.fence))
-            # Not where more of it is under way: it is not whole any more, whoever did not wait for this answer.
+            # Not if a later chunk is under way, as the handler did not wait: the artifact is no longer whole.
             if attempt is not None and attempt.chunks.get(request.artifact_id) == request.chunk_no + 1:
                 attempt.digests[request.artifact_id] = request.digest
         if isinstance(request, TaskCheckpoint):
@@ -260,7 +260,7 @@ class Work:
         return []
 
     def _ended(self, last_word: TaskReport | TaskYield | TaskDecline, answer: Message) -> None:
-        """Forget an attempt that has ended; where its last word could not be read, say in a plainer one that it has."""
+        """Forget an ended attempt; if its last word could not be read, report the end in a plainer one."""
         attempt = self.attempts.get((last_word.task, last_word.fence))
         if attempt is None or attempt.state is not AttemptState.ENDING:
             return
@@ -269,14 +269,14 @@ class Work:
             del self.attempts[last_word.task, last_word.fence]
             return
         attempt.is_plain = True
-        # Nothing is left in it that the handler has said, for the coordinator to stumble over once more.
+        # The plainer word has nothing that the handler wrote, so that the coordinator cannot stumble over it again.
         digest = result_hash("failed", b"[]")
         report = TaskReport(attempt.task, attempt.fence, "failed", digest, b"[]", error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
         self.session.request(report)
 
     def _left(self, request: TaskCheckpoint, message: Message) -> None:
-        """Note which checkpoint of an attempt the coordinator keeps: this one, or where it was refused another."""
+        """Note which checkpoint the coordinator keeps: this one, or another if it refused this one."""
         attempt = self.attempts.get((request.task, request.fence))
         if attempt is None:
             return
@@ -295,7 +295,7 @@ class Work:
             return [Stop(attempt, "handed_off", "skip", 0)] if attempt.is_deserted else []
         if attempt.hand_offs:
             return []
-        attempt.state = AttemptState.RUNNING  # nobody else would do, or the fence is not current: it goes on or is lost
+        attempt.state = AttemptState.RUNNING  # no other agent fits, or the fence is not current: it goes on or is lost
         self._beat_at(attempt, attempt.next_beat)
         if message.code == "stale":
             return self._lost(request.task, request.fence, "superseded")
@@ -304,11 +304,11 @@ class Work:
         return []
 
     def on_welcome(self, welcome: Welcome, greeted_at: int, now: int) -> list[Event]:
-        """Learn what became of each attempt that was held while the connection was away.
+        """Learn what became of each attempt held while the connection was down.
 
         Args:
             welcome: the coordinator's answer.
-            greeted_at: when the hello was sent: a lease that it renews counts from then.
+            greeted_at: when the hello was sent: a lease it renews runs from then.
             now: the current time.
         """
         events: list[Event] = []
@@ -328,14 +328,14 @@ class Work:
     def _offered(self, offer: TaskOffer, now: int) -> list[Event]:
         if (offer.task, offer.fence) in self.attempts:
             return []
-        # The first sign of life is due well before the offer ends; a quick attempt reports before and sends none.
+        # The first sign of life is due well before the offer ends; a quick attempt reports earlier and sends none.
         first_beat = now + min(offer.offer_ms // 4, offer.heartbeat_ms)
         attempt = Attempt(offer, AttemptState.RUNNING, now + int(offer.offer_ms * _WATCHDOG), first_beat)
         self.attempts[offer.task, offer.fence] = attempt
         self._beat_at(attempt, first_beat)
         if self.is_draining:
             if offer.granted:
-                # Of who drains this counts against nobody, as a decline does (spec LEASE-7).
+                # From an agent that drains, a yield counts against nobody, as a decline does (spec LEASE-7).
                 self.yield_(attempt, "the agent is draining")
             else:
                 self.decline(attempt, "busy", 1000)
@@ -352,7 +352,7 @@ class Work:
         for attempt in [attempt for attempt in self.attempts.values() if attempt.task == message.task]:
             offer = attempt.offer
             if attempt.state is AttemptState.ASKING:
-                # It was accepted on a connection that is gone: its handler begins with what the offer has.
+                # Accepted on a connection that is gone: the handler begins with what the offer has.
                 if isinstance(message, TaskAnswer):
                     offer.answers.append(Answer(message.ask_no, message.payload))
                 elif message.steer_no > max((steer.steer_no for steer in offer.steers), default=0):
@@ -377,7 +377,7 @@ class Work:
             return []
         if message.grace_ms > 0:
             if attempt.state is AttemptState.ASKING:
-                # It was accepted on a connection that is gone, and the answer is still to come: it does not begin then.
+                # Accepted on a connection that is gone, with the answer to come: then the attempt does not begin.
                 self.yield_(attempt, message.reason)
             if not attempt.is_at_work:
                 return []
@@ -394,7 +394,7 @@ class Work:
     # What the worker says ---------------------------------------------------------------------------------------------
 
     def progress(self, attempt: Attempt, progress_bp: int | None, note: str | None, now: int) -> None:
-        """Note how far the attempt is; it is told with a heartbeat soon."""
+        """Note how far the attempt is; a heartbeat tells it soon."""
         attempt.progress_no += 1
         attempt.progress_bp = attempt.progress_bp if progress_bp is None else progress_bp
         attempt.note = attempt.note if note is None else note
@@ -402,7 +402,7 @@ class Work:
 
     def artifact(self, attempt: Attempt, artifact_id: str, payload: bytes, *, append: bool, last: bool) -> str:
         """Stream a chunk of a provisional artifact, and return the request's id."""
-        # Numbers go on when an artifact begins anew: a number that was there before would be a repeat.
+        # Numbers go on when an artifact begins anew: an earlier number would make the chunk a repeat.
         chunk_no = attempt.chunks.get(artifact_id, 0)
         attempt.chunks[artifact_id] = chunk_no + 1
         if not append or artifact_id not in attempt.hashes:
@@ -424,20 +424,20 @@ class Work:
         )
 
     def checkpoint(self, attempt: Attempt, payload: bytes, *, format: str = "", portable: bool = True) -> str:
-        """Leave where the attempt stands, and return the request's id. It goes on from the one answered before it."""
+        """Leave a checkpoint, and return the request's id. It names the newest checkpoint known to be kept."""
         attempt.cp_no += 1
         return self.session.request(
             TaskCheckpoint(attempt.task, attempt.fence, attempt.cp_no, payload, attempt.cp_kept, format, portable)
         )
 
     def use(self, attempt: Attempt, used: dict[str, int], now: int) -> None:
-        """Add to what the attempt has used; it is told with a heartbeat soon, and with the last word."""
+        """Add to what the attempt has used; a heartbeat tells it soon, and the last word again."""
         for kind, amount in used.items():
             attempt.usage[kind] = min(attempt.usage.get(kind, 0) + amount, NUMBER_MAX)
         self._beat_soon(attempt, now)
 
     def wait(self, attempt: Attempt, change: int, now: int) -> None:
-        """Count a sub-task that the attempt begins or ends to wait for; its slot is free meanwhile (FLOW-5)."""
+        """Count one sub-task more or less that the attempt waits for; its slot is free while it waits (spec FLOW-5)."""
         attempt.waits += change
         if (attempt.waits > 0) is not (attempt.slot == "released"):
             self._beat_soon(attempt, now)
@@ -463,9 +463,9 @@ class Work:
         payload: bytes = b"[]",
         error: AttemptError | None = None,
     ) -> None:
-        """Report how the attempt ended. It goes out also where the lease seems lost: the coordinator decides.
+        """Report how the attempt ended. The report goes out even if the lease seems lost: the coordinator decides.
 
-        A result that is larger than the coordinator takes is a failure that another attempt would not mend.
+        A result larger than the coordinator takes is reported as a failure that another attempt would not mend.
         """
         if len(payload) > (most := self.session.payload_max):
             detail = f"the result has {len(payload)} bytes, a payload at most {most} (spec LIMIT-1): stream an artifact"
@@ -484,11 +484,11 @@ class Work:
         self._end(attempt, TaskYield(attempt.task, attempt.fence, reason, _usage(attempt)))
 
     def hand_off(self, attempt: Attempt, to: str | None, requires: dict[str, Any] | None, payload: bytes | None) -> str:
-        """Hand the task on to another agent, and return the request's id; refused, the attempt goes on."""
+        """Hand the task off to another agent, and return the request's id; if refused, the attempt goes on."""
         request = self.session.request(
             TaskHandoff(attempt.task, attempt.fence, to, requires, payload, _usage(attempt))  # type: ignore[arg-type]
         )
-        attempt.state = AttemptState.ENDING  # not before: what is too large to be said is refused here
+        attempt.state = AttemptState.ENDING  # only now: a message that is too large is refused above
         attempt.hand_offs += 1
         attempt.is_deserted = False
         return request
@@ -516,7 +516,7 @@ class Work:
     def is_lapsed(self, attempt: Attempt, now: int) -> bool:
         """Tell whether the lease may have ended; failed beats alone never stop work, only outside effects.
 
-        With the last word it has: another agent may be at work before the answer is here, which may be kept back.
+        The last word ends it: another agent may be at work before the answer arrives, which may be kept back.
         """
         has_ended = attempt.state is AttemptState.ENDING or (attempt.task, attempt.fence) not in self.attempts
         return has_ended or now >= attempt.lease_until
@@ -545,13 +545,13 @@ class Work:
                 attempt.next_beat = now + attempt.offer.heartbeat_ms
                 if beat is not None:
                     if len(attempt.beat_sent) > 16:
-                        attempt.beat_sent.clear()  # answers that will not come any more
+                        attempt.beat_sent.clear()  # their answers will not come any more
                     attempt.beat_sent[beat] = now
             if attempt.state is AttemptState.RUNNING:
                 self._beat_at(attempt, attempt.next_beat)
 
     def next_deadline(self) -> int | None:
-        """Return when to call `tick` again, or None. What was due then may have ended meanwhile."""
+        """Return when to call `tick` again, or None. The attempt that is due then may have ended meanwhile."""
         return self._due if self.session.is_open else None
 
     def _beat_soon(self, attempt: Attempt, now: int) -> None:
@@ -564,7 +564,7 @@ class Work:
 
 
 def _not_taken(last_word: TaskReport | TaskYield | TaskDecline, answer: Message) -> AttemptError | None:
-    """Return why the attempt goes on in the coordinator's eyes, or None where it does not."""
+    """Return why the coordinator did not take the last word, so that the attempt goes on for it, or None."""
     if isinstance(answer, Error) and answer.code in _UNREAD:
         return AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:DETAIL_MAX])
     if isinstance(answer, TaskVerdict) and answer.verdict == "invalid":
@@ -573,7 +573,7 @@ def _not_taken(last_word: TaskReport | TaskYield | TaskDecline, answer: Message)
 
 
 def _basis(attempt: Attempt) -> list[Seen]:
-    """Return what the handler has seen in the context; decisions first, for there are only so many in a report."""
+    """Return what the handler has seen in the context; decisions first, as a report has room for only so many."""
     seen = sorted(attempt.basis.items(), key=lambda item: not item[1][1])
     return [Seen(key, rev) for key, (rev, _) in seen[:_BASIS_MAX]]
 
