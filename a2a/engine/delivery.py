@@ -1,7 +1,7 @@
 """Mailboxes while the coordinator runs: what goes out now, what was acknowledged, who does not come back (spec MAIL).
 
-What is durable of a mailbox is in the ledger. Here is what a start begins without: who has a connection that takes how
-much, and who was away for how long. What changes the ledger is returned as a record. The coordinator owns one.
+The durable part of a mailbox is in the ledger. This module has what a start begins without: which connection takes how
+much, and how long each agent has been away. Changes of the ledger are returned as records. The coordinator owns one.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from .records import AgentForgotten, MailboxAcked, Record
 __all__ = ["Delivery"]
 
 _ACK_EVERY = 256
-"""Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
+"""Acknowledged mailbox entries per record: a record for each would double the ledger's appends."""
 _ACKS_APART_MS = 1_000
-"""Where tasks leave memory that mail is about, what was acknowledged is recorded too, but not more often than this."""
+"""Acknowledgements are also recorded when tasks that mail is about leave memory, but no more often than this."""
 _FETCHED_TOGETHER = 16
-"""Tasks that are fetched at once for mail about them: 20,000 went out in 3.7 s, as with 64, and in 5.1 s with 4."""
+"""Tasks fetched at once for mail about them: 20,000 went out in 3.7 s, as with 64, and in 5.1 s with 4."""
 _FETCHED_BYTES = 4 * 1024 * 1024
-"""Bytes of them from which on no further one is fetched at once: each may have some megabytes, most of them pieces of
-artifacts, which no mail has in it."""
+"""Once the tasks fetched at once have this many bytes, no further one is: each may have several megabytes, most of them
+artifact chunks, which no mail contains."""
 _LIGHT_BYTES = 512
-"""Smaller payloads are not counted among what is on the wire: of those the credit for frames leaves 32 MiB at most."""
+"""Smaller payloads do not count as on the wire: the credit for frames limits them to 32 MiB."""
 
 
 class Delivery:
-    """What goes out of the mailboxes, and who is expected back for what stays in them."""
+    """Sends what is in the mailboxes, and expects agents back for what stays in them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._absences = Agenda[str]()
-        """When each agent that has gone is given up: one with a card, and a process with an id of its own."""
+        """When each absent agent is given up: one with a card, or a process with an id of its own."""
         self._receipts_at = 0
         self.needs: list[Need] = []
-        """What is to be fetched for mail about tasks that have left memory; the coordinator empties it."""
+        """Look-ups for mail about tasks that have left memory; the coordinator empties it."""
 
     def next_deadline(self) -> int | None:
-        """Return when somebody is given up next, or None."""
+        """Return when the next agent is given up, or None."""
         return self._absences.next()
 
     def outgoing(self, now: int) -> list[tuple[int, Frame]]:
-        """Return what goes out now, with its connection: to who is here, as far as their credit for frames goes."""
+        """Return the frames that go out now, each with its connection, as far as the agents' credit for frames goes."""
         ledger, live = self._world.ledger, self._world.live
         posted = list(ledger.posted)
         ledger.posted.clear()
@@ -59,21 +59,21 @@ class Delivery:
         for agent in posted:
             connection, mailbox = live.agents.get(agent), ledger.mailboxes.get(agent)
             if connection is None and self._absences.at(agent) is None:
-                self.expect_back(agent, now)  # the first mail that it has came when it had gone
+                self.expect_back(agent, now)  # its first mail came after it had gone
             if connection is None or mailbox is None or not mailbox.entries or connection.is_fetching:
                 continue
             out += self._sent(connection, mailbox, now)
         return out
 
     def found(self, connection: Connection, need: Need, fetched: Fetched, now: int) -> list[tuple[int, Frame]]:
-        """Go on with mail that waited for the archive, and return what goes out now, as `outgoing` does.
+        """Resume mail that waited for the archive, and return the frames that go out now, as `outgoing` does.
 
         Raises:
-            LookupError: the archive has not what it should have.
+            LookupError: the archive does not have what it should have.
         """
         ledger = self._world.ledger
         connection.is_fetching = False
-        first = need.tasks[0]  # those behind it are asked for again, where they were too much for once
+        first = need.tasks[0]  # the others are asked for again if they were too much at once
         if first not in fetched.tasks and first not in fetched.gone and first not in ledger.tasks:
             raise LookupError(f"the archive has no task {first}, about which {connection.agent} has mail")
         mailbox = ledger.mailboxes.get(connection.agent or "")
@@ -85,13 +85,13 @@ class Delivery:
     def _sent(
         self, connection: Connection, mailbox: Mailbox, now: int, gone: Mapping[str, str] = MappingProxyType({})
     ) -> list[tuple[int, Frame]]:
-        """Return what goes out on a connection, up to what has to be fetched before.
+        """Return the frames that go out on a connection, up to the first task that has to be fetched.
 
         Args:
-            connection: where to.
-            mailbox: its agent's.
+            connection: where to send.
+            mailbox: its agent's mailbox.
             now: the current time.
-            gone: tasks of which nothing more is kept, and how each ended.
+            gone: tasks of which nothing more is kept, with how each ended.
         """
         ledger, out = self._world.ledger, []
         for entry in _due(self._world, connection, mailbox):
@@ -108,7 +108,7 @@ class Delivery:
         return out
 
     def acknowledged(self, sender: Connection, now: int) -> list[Record]:
-        """Note that there is room for more on a connection, and return what is to be recorded of what was said."""
+        """Note that a connection has room for more, and return the records of what was acknowledged."""
         mailbox = self._world.ledger.mailboxes.get(sender.agent or "")
         if mailbox is None or not mailbox.entries:
             return []
@@ -118,25 +118,25 @@ class Delivery:
         return self.receipt(sender, now) if is_much else []
 
     def receipt(self, connection: Connection, now: int) -> list[Record]:
-        """Return the record of what was acknowledged on a connection, if there is any that was not recorded yet."""
+        """Return the record of what was acknowledged on a connection, if some of it is not recorded yet."""
         mailbox = self._world.ledger.mailboxes.get(connection.agent or "")
         if mailbox is None or not mailbox.entries or mailbox.entries[0].mseq > connection.acked_mseq:
             return []
         return [MailboxAcked(now, connection.agent or "", connection.acked_mseq)]
 
     def receipts(self, now: int) -> list[Record]:
-        """Return the records of what was acknowledged on all connections: nobody sends that again after a restart."""
+        """Return the records of what was acknowledged on all connections, so that a restart does not send it again."""
         if now - self._receipts_at < _ACKS_APART_MS:
             return []
         self._receipts_at = now
         return [record for connection in self._world.live.agents.values() for record in self.receipt(connection, now)]
 
     def forgotten(self, agent: str, now: int) -> list[Record]:
-        """Return the record that lets go of the mailbox of a process that is not expected back, if it is none."""
+        """Return the record that drops the mailbox of a process that is not expected back, if the agent is one."""
         return [AgentForgotten(now, agent)] if may_forget(self._world.ledger, agent) else []
 
     def expect_back(self, agent: str, now: int) -> None:
-        """Wait for an agent of which there is something to forget for some time, and not for ever."""
+        """Begin to wait, for a limited time, for an agent about which there is something to forget."""
         ledger, policy = self._world.ledger, self._world.policy
         if agent in ledger.agents:
             patience: int | None = policy.keep_agents_ms
@@ -144,17 +144,17 @@ class Delivery:
             is_passing = "#" in agent and (agent in ledger.mailboxes or agent in ledger.delegating)
             patience = policy.passing_ms if is_passing else None
         if patience is not None:
-            # Later than now, also where nobody is waited for: who is looked at in vain is put back here.
+            # Later than now, even without patience: an agent that cannot be forgotten yet is put back here.
             self._absences.set(agent, now + max(1, patience), 0)
 
     def expect_no_more(self, agent: str) -> None:
-        """Wait no more for an agent that was forgotten: whoever has its name next is waited for anew."""
+        """Stop waiting for an agent that was forgotten: the next one with its name is waited for anew."""
         self._absences.set(agent, None, 0)
 
     def given_up(self, now: int) -> Iterator[Record]:
-        """Yield the records that forget who was away for too long; while more may come, wait on (MAIL-8, REG-8).
+        """Yield the records that forget agents away for too long; wait on while more may come (spec MAIL-8, REG-8).
 
-        Each has to be true before the next is asked for.
+        Each has to be applied before the next is asked for.
         """
         ledger = self._world.ledger
         while (agent := self._absences.pop(now)) is not None:
@@ -169,7 +169,7 @@ class Delivery:
 def _due(world: World, connection: Connection, mailbox: Mailbox) -> Iterator[MailboxEntry]:
     """Yield the entries that go out now, as far as the peer's credit for frames goes; each is counted before the next.
 
-    Nor more than a connection holds: it would end over what came while its peer was away, and so would the next one.
+    And no more than a connection holds: else the mail of a peer that was away would end it, and then the next one.
     """
     for index in _places_due(connection, mailbox):
         if _room(world, connection) <= 0:
@@ -178,7 +178,7 @@ def _due(world: World, connection: Connection, mailbox: Mailbox) -> Iterator[Mai
 
 
 def _places_due(connection: Connection, mailbox: Mailbox) -> range:
-    """Return where in the mailbox the entries are that the peer's credit for frames lets go out."""
+    """Return the range of mailbox entries that the peer's credit for frames lets go out."""
     first = mailbox.entries[0].mseq
     start = connection.sent_mseq + 1 - first
     return range(max(0, start), min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first))
@@ -190,7 +190,7 @@ def _room(world: World, connection: Connection) -> int:
 
 
 def _need(world: World, connection: Connection, mailbox: Mailbox) -> Need:
-    """Return what is to be fetched for the entries that go out next: no more than may be sent, which has no other use.
+    """Return what to fetch for the entries that go out next: no more than may be sent, as it has no other use.
 
     However many entries wait, only a few are looked at.
     """
@@ -220,7 +220,7 @@ def _count_sent(world: World, connection: Connection, entry: MailboxEntry, messa
 
 
 def _left_bytes(offer: TaskOffer) -> int:
-    """Return how many bytes an offer has in what earlier attempts left."""
+    """Return how many bytes of an offer earlier attempts left."""
     size = len(offer.checkpoint.payload) if offer.checkpoint is not None else 0
     if offer.dossier is not None:
         size += sum(len(attempt.payload or b"") for attempt in offer.dossier.attempts)

@@ -1,4 +1,4 @@
-"""What an entry of a mailbox says: it becomes a message when it is sent, as true then as it can be (spec MAIL)."""
+"""What a mailbox entry says: it becomes a message when it is sent, and says what is true then (spec MAIL)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = ["render", "render_gone"]
 
 
 def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
-    """Return the message for an entry, as true now as it can be said.
+    """Return the message for an entry, with what is true now.
 
-    An offer that is no longer there is told as a revocation of its fence, so that nobody starts on it.
+    An offer that no longer stands becomes a revocation of its fence, so that nobody starts on it.
     """
     if entry.claim is not None:
         return claim_notice(world.ledger, entry, now)
@@ -61,7 +61,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
                 [StaleBasis(stale["key"], stale["seen"], stale["current"]) for stale in result.stale_basis],
             )
         case "task.settled":
-            # A result that was reviewed was sent with the review; one that was not has gone to nobody but its worker.
+            # A reviewed result went out with the review; one that was not reviewed has only been seen by its worker.
             return settled_notice(task, content=not (task.results and task.results[-1].reviewed))
         case "task.ask":
             ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
@@ -87,12 +87,12 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
 
 
 def render_gone(entry: MailboxEntry, state: str) -> Message:
-    """Return the message for an entry about a task of which nothing is kept but how it ended. Spec READ-6, MAIL-6."""
+    """Return the message for an entry about a task of which only its end is kept. Spec READ-6, MAIL-6."""
     return TaskSettled(entry.task, 0, state, "gone")  # type: ignore[arg-type]
 
 
 def _confirm_ms(world: World, task: Task, result: Result, now: int) -> int:
-    """Return the time left for a word on a result: it does not pass in a conflict, and begins anew after it."""
+    """Return the time left for a word on a result: it stands still during a conflict, and begins anew after it."""
     if not task.is_reported or result is not task.results[-1]:
         return 0
     if task.state is TaskState.DISPUTED:
@@ -103,7 +103,7 @@ def _confirm_ms(world: World, task: Task, result: Result, now: int) -> int:
 def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Message:
     offered = task.offer is not None and task.offer.fence == fence
     authority = task.authority
-    # A lapsed one was given to a process that may be gone: another would begin anew under its fence and its numbers.
+    # Not if it lapsed: its process may be gone, and another would begin anew under its fence and its numbers.
     granted = authority is not None and authority.fence == fence and authority.is_open and not authority.lapsed
     if not offered and not granted:
         return TaskRevoke(task.id, fence, "settled" if task.is_terminal else "superseded", "skip")
@@ -141,7 +141,7 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
 
 
 def _waited_for(world: World, task: Task, now: int) -> int:
-    """Return how much longer the first sign of life of an offer that stands is waited for. Spec MAIL-6, OFFER-6."""
+    """Return how much longer a standing offer waits for its first sign of life. Spec MAIL-6, OFFER-6."""
     live, whole = world.live, task.durations.offer_ms
     until = live.lease_until.get(task.id, now + whole) if task.offer is None else task.offer.at + whole
     return max(0, min(whole, max(until, live.grace_until) - now))
