@@ -1,7 +1,7 @@
 """The book of claims: who holds which names, who waits for them, and what the records of claims do to it (spec CLAIM).
 
-Part of the ledger, and changed by records only. What may be granted is decided in `claims`, what waits for what in
-`waits`; the book answers both from indexes.
+Part of the ledger, and changed by records only. `claims` decides what is granted, `waits` who waits for whom; the book
+answers both from indexes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["APPLY", "Claim", "ClaimBook", "Numbers", "granted_with", "owner_of"]
 
 _ENDED_KEPT = 16
-"""Ended claims of one owner that are remembered, to answer their repeats."""
+"""Ended claims remembered of each owner, to answer their repeats."""
 _OWNERS_KEPT = 4_096
 """Owners whose numbers are remembered: those that claimed last, and all that have a claim."""
 
 
 def owner_of(task: str | None, agent: str) -> str:
-    """Return what a claim belongs to, in one word: its task, or without one the agent that made it."""
+    """Return the owner of a claim: its task, or without one the agent that made it."""
     return f"agent:{agent}" if task is None else f"task:{task}"
 
 
@@ -35,13 +35,13 @@ class Claim:
     """One claim on some names, from its request to its end."""
 
     id: int
-    """The position of the record that brought it."""
+    """The position of the record that requested it."""
     at: int
     agent: str
     under: str
-    """What it is made under: the task's fence, or without a task the agent's instance."""
+    """What its number is unique within: the attempt's fence, or without a task the agent's instance."""
     claim_no: int
-    """Counts the claims made under that; 0 where it was granted with a lease."""
+    """Counts the claims made under `under`; 0 if it was granted with a lease."""
     names: dict[str, str]
     """Name to mode, in canonical order."""
     task: str | None = None
@@ -51,7 +51,7 @@ class Claim:
     priority: int = 0
     preemptible: bool = False
     fence: int = 0
-    """Of the claim itself; 0 while it waits."""
+    """The fence of the claim itself; 0 while it waits."""
     until: int | None = None
     """When it ends unless it is renewed; None: it lasts as long as the attempt."""
     recalled: str = ""
@@ -62,11 +62,11 @@ class Claim:
     """Why it has ended; empty while it waits or is held."""
     detail: str = ""
     cycle: list[dict[str, Any]] = field(default_factory=list)
-    """What it would have waited for, and never got."""
+    """With `deadlock`: the circle that its wait would have closed."""
 
     @property
     def owner(self) -> str:
-        """What it belongs to."""
+        """The task or agent it belongs to, as `owner_of` has it."""
         return owner_of(self.task, self.agent)
 
     @property
@@ -75,7 +75,7 @@ class Claim:
         return not self.fence and not self.ended
 
     def facts(self) -> dict[str, Any]:
-        """Return what a notice needs to know when the claim is gone."""
+        """Return what a notice needs to know once the claim is gone."""
         told = {
             "claimNo": self.claim_no,
             "claimFence": self.fence,
@@ -99,14 +99,14 @@ class Numbers:
 
 
 class _Idle:
-    """Which owners of numbers have no claim, whoever claimed longest ago first: they may be many among more that do.
+    """The owners of numbers that have no claim, the least recent first, without a look at those that have one.
 
-    It follows from the book, and is never stored.
+    Derived from the book, and never stored.
     """
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
-        """Owner to its place in the order in which they claimed last."""
+        """Owner to its place in the order of last claims."""
         self._idle = Agenda[str]()
 
     def claimed(self, owner: str, place: int) -> None:
@@ -114,7 +114,7 @@ class _Idle:
         self._places[owner] = place
 
     def begins(self, owner: str) -> None:
-        """Note that an owner has no claim any more."""
+        """Note that an owner no longer has a claim."""
         self._idle.set(owner, self._places.get(owner), 0)
 
     def ends(self, owner: str) -> None:
@@ -122,12 +122,12 @@ class _Idle:
         self._idle.set(owner, None, 0)
 
     def forget(self, owner: str) -> None:
-        """Note that an owner has no numbers any more."""
+        """Note that an owner no longer has numbers."""
         self._places.pop(owner, None)
         self.ends(owner)
 
     def take(self, place: int) -> str | None:
-        """Return the one that claimed longest ago, before a place, and leave it out; None where there is none."""
+        """Remove and return the owner that claimed longest ago, before a place; None if there is none."""
         return self._idle.pop(place)
 
 
@@ -137,16 +137,16 @@ class ClaimBook:
 
     claims: dict[int, Claim] = field(default_factory=dict)
     by_fence: dict[int, Claim] = field(default_factory=dict)
-    """Those that are held."""
+    """The held claims."""
     by_owner: dict[str, dict[int, Claim]] = field(default_factory=dict)
     held: NameIndex = field(default_factory=NameIndex)
     waiting: NameIndex = field(default_factory=NameIndex)
     numbers: dict[str, Numbers] = field(default_factory=dict)
-    """Owner to the claim numbers it has used; whoever claimed last is the last."""
+    """Owner to the claim numbers it has used, the latest to claim last."""
     _idle: _Idle = field(default_factory=_Idle, compare=False)
 
     def find(self, owner: str, under: str, claim_no: int) -> Claim | None:
-        """Return the claim with this number, also when it has ended not long ago."""
+        """Return the claim with this number, even if it ended a short time ago."""
         numbers = self.numbers.get(owner)
         if numbers is None or numbers.under != under:
             return None
@@ -166,7 +166,7 @@ class ClaimBook:
 
     @classmethod
     def of(cls, claims: list[Claim], owners: dict[str, list[int]], numbers: dict[str, Numbers]) -> ClaimBook:
-        """Build the book that has these claims."""
+        """Build the book of these claims."""
         book = cls({claim.id: claim for claim in claims}, numbers=numbers)
         book.by_owner = {owner: {key: book.claims[key] for key in keys} for owner, keys in owners.items()}
         held = sorted((claim for claim in claims if claim.fence), key=lambda claim: claim.fence)
@@ -180,7 +180,7 @@ class ClaimBook:
         return book
 
     def waits_of(self, owner: str) -> list[Claim]:
-        """Return what an owner waits for, oldest first."""
+        """Return the claims an owner waits for, oldest first."""
         return [claim for claim in self.by_owner.get(owner, {}).values() if claim.is_waiting]
 
     def _enter(self, claim: Claim) -> None:
@@ -258,7 +258,7 @@ def _claimed(ledger: Ledger, record: Claimed, lsn: int) -> None:
 
 
 def granted_with(ledger: Ledger, record: Offered, lsn: int) -> None:
-    """Enter what is granted with an offer: the claim's fence is the attempt's. Spec CLAIM-9."""
+    """Enter the claim granted with an offer: its fence is the attempt's. Spec CLAIM-9."""
     assert record.claims, "only a task that names resources is granted some"
     book = ledger.claims
     priority = ledger.tasks[record.task].spec.get("priority", 0)
@@ -277,7 +277,7 @@ def _claim_renewed(ledger: Ledger, record: ClaimRenewed, lsn: int) -> None:
 def _claim_recalled(ledger: Ledger, record: ClaimRecalled, lsn: int) -> None:
     claim = ledger.claims.by_fence[record.claim_fence]
     claim.recalled, claim.grace_at = record.reason, record.grace_at
-    ledger.freed.append(claim.names)  # one that waits for this and for others may call those back now
+    ledger.freed.append(claim.names)  # a claim that waits for this one and others may call those back now
     ledger.post_claim(claim, lsn, "claim.preempt")
 
 

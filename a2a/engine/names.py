@@ -1,8 +1,8 @@
-"""The names of what may be claimed: what two of them have in common, and an index that finds it (spec CLAIM).
+"""Names that may be claimed: whether two of them overlap, and an index that finds those that do (spec CLAIM).
 
-A name is segments with `/` between them; one that ends in `/**` stands for all below and for itself. The index looks
-along the path of a name and below it, never at all there is. It knows nothing of claims: what is under a name is a key
-of its owner's choosing. Used by the book of claims and by the line of tasks.
+A name is segments with `/` between them; a name that ends in `/**` stands for itself and everything below. The index
+looks along the path of a name and below it, never at all names. It knows nothing of claims: its user chooses the keys
+that it keeps under names. Used by the book of claims and by the line of tasks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["Looks", "NameIndex", "canonical_names", "names_meet"]
 
 _ALL = "/**"
 _FOUND_BEFORE = 64
-"""So many keys that were found already cost as much to come across as one that was not."""
+"""Passing this many keys that were found before costs as much as passing one new key."""
 
 
 def canonical_names(claims: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return name to mode, in canonical order; of a name that is there twice the stricter mode counts. Spec CLAIM-2."""
+    """Return name to mode, in canonical order; for a name given twice the stricter mode counts. Spec CLAIM-2."""
     names: dict[str, str] = {}
     for claim in claims:
         mode = claim.get("mode", "x")
@@ -49,7 +49,7 @@ def _covers(above: str, name: str) -> bool:
 
 @dataclass(slots=True)
 class Looks:
-    """How many keys somebody's lookups may still come across: one that would take more ends early."""
+    """How many keys a look-up may still pass: a look-up that would pass more ends early."""
 
     left: int
 
@@ -61,23 +61,23 @@ class Looks:
 
 @dataclass(slots=True)
 class _Node:
-    """One or more segments of the names that are there, as far as all that go through the first have them.
+    """One or more segments that all names through the first of them share.
 
-    A node of its own for each segment would take a hundred times the bytes of a long name.
+    A node for each segment would take a hundred times the bytes of a long name.
     """
 
     path: str = ""
     """The segments that lead here from the node above."""
     below: dict[str, _Node] = field(default_factory=dict)
-    """By their first segment."""
+    """The nodes below, by their first segment."""
     own: dict[str, dict[Any, str]] | None = None
-    """Mode to the keys under just this name; None where it was never one."""
+    """Mode to the keys under exactly this name; None if it never had any."""
     whole: dict[str, dict[Any, str]] | None = None
-    """Mode to the keys under this name with `/**`; likewise."""
+    """Mode to the keys under this name with `/**`; None likewise."""
     count: int = 0
-    """How many there are here and below, ..."""
+    """How many keys there are here and below."""
     alone: int = 0
-    """... and of these in mode `x`."""
+    """How many of these are in mode `x`."""
 
     def has(self, modes: tuple[str, ...]) -> bool:
         return bool(self.count if "s" in modes else self.alone)
@@ -88,7 +88,7 @@ class _Node:
             self.alone += by
 
     def keys(self, *, is_whole: bool) -> dict[str, dict[Any, str]]:
-        """Return mode to the keys under this name, or under it with `/**`, to be changed."""
+        """Return mode to the keys under this name, or under it with `/**`, for the caller to change."""
         found = self.whole if is_whole else self.own
         if found is None:
             found = {"x": {}, "s": {}}
@@ -99,12 +99,12 @@ class _Node:
         return found
 
     def split(self, length: int) -> None:
-        """Have the segments behind so many characters of the path lead to a node below this one."""
+        """Move the segments after this many characters of the path to a node below this one."""
         rest = replace(self, path=self.path[length + 1 :])
         self.path, self.below, self.own, self.whole = self.path[:length], {_first(rest.path, 0): rest}, None, None
 
     def join(self) -> None:
-        """Take in the one node below, where nothing else is here."""
+        """Merge the one node below into this one, if there is nothing else here."""
         if len(self.below) != 1 or self.count != sum(node.count for node in self.below.values()):
             return
         (only,) = self.below.values()
@@ -112,7 +112,7 @@ class _Node:
 
 
 class NameIndex:
-    """Keys under names and modes. What it answers in full does not depend on the order in which they came."""
+    """Keys under names and modes. A complete answer does not depend on the order in which the keys were added."""
 
     def __init__(self) -> None:
         self._root = _Node()
@@ -134,7 +134,7 @@ class NameIndex:
             self._place(name.removesuffix(_ALL), mode).keys(is_whole=name.endswith(_ALL))[mode][key] = name
 
     def _place(self, path: str, mode: str) -> _Node:
-        """Return the node at the end of a path, made where it is not there, and count it on the way."""
+        """Return the node at the end of a path, made if it is missing, and count it on the way."""
         node, at = self._root, 0
         node.add_up(mode, 1)
         while at < len(path):
@@ -150,7 +150,7 @@ class NameIndex:
         return node
 
     def remove(self, key: Any, names: Mapping[str, str]) -> None:
-        """Take a key away from under the names it was put under."""
+        """Remove a key from the names it was put under."""
         del self._names[key]
         for name, mode in names.items():
             path = name.removesuffix(_ALL)
@@ -170,11 +170,11 @@ class NameIndex:
                 above.join()
 
     def meeting(self, names: Mapping[str, str], looks: Looks | None = None) -> dict[Any, str]:
-        """Return the keys that conflict with these names, and the first of its names that does for each.
+        """Return the keys that conflict with these names, each with the first of its names that does.
 
         Args:
-            names: with their modes.
-            looks: how many keys may be come across, each as often as its names are; beyond that some are left out.
+            names: the names, with their modes.
+            looks: how many keys may be passed, each once for every name; beyond that some are left out.
         """
         found: dict[Any, str] = {}
         last = ""
@@ -187,7 +187,7 @@ class NameIndex:
                 here = next(iter(keys.values()))
                 if here >= last:
                     last = here
-                    if keys.keys() <= found.keys():  # of many that want the same names, each is found by the first
+                    if keys.keys() <= found.keys():  # many keys have the same names: the first name finds each
                         if looks is not None:
                             looks.left -= 1 + len(keys) // _FOUND_BEFORE
                         continue
@@ -209,7 +209,7 @@ class NameIndex:
                 return
             shared = _shared(below.path, path, at)
             if shared < len(below.path):
-                # The name ends on the way to the next one that is there, or goes another way.
+                # The name ends before the next node, or takes another path.
                 if at + shared >= len(path) and name.endswith(_ALL) and below.has(modes):
                     yield from _all_from(below, modes)
                 return
@@ -225,7 +225,7 @@ class NameIndex:
 
 
 def _all_from(node: _Node, modes: tuple[str, ...]) -> Iterator[dict[Any, str]]:
-    """Yield all there is at a node and below it."""
+    """Yield all keys at a node and below it."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
@@ -236,13 +236,13 @@ def _all_from(node: _Node, modes: tuple[str, ...]) -> Iterator[dict[Any, str]]:
 
 
 def _first(path: str, at: int) -> str:
-    """Return the segment that begins at a place of a path."""
+    """Return the segment that begins at a place in a path."""
     end = path.find("/", at)
     return path[at:] if end < 0 else path[at:end]
 
 
 def _shared(path: str, other: str, at: int) -> int:
-    """Return how many characters of a path are whole segments that another has from a place on."""
+    """Return how many characters of `path`, in whole segments, are also in `other` from a place on."""
     if other.startswith(path, at) and other[at + len(path) : at + len(path) + 1] in ("", "/"):
         return len(path)
     ours, theirs = path.split("/"), other[at:].split("/")

@@ -1,9 +1,9 @@
-"""Who waits for whom, in one graph for all waits, and which wait is given up where it closes a circle (spec WAIT).
+"""Who waits for whom, in one graph for all waits, and which wait is given up when it closes a circle (spec WAIT).
 
-The graph is not kept: the waits of an owner are looked up when one begins, in the book of claims, in the line of queued
-tasks, in the tree of tasks and among the agents that are busy. An owner is a task, or an agent with claims of its own.
-Used by the claims' handlers, by heartbeats that say whether an attempt only waits, and by the coordinator when a task
-begins to stand in line, and for whatever else a step has changed.
+The graph is not kept: when a wait begins, the waits of its owner are looked up in the book of claims, in the line of
+queued tasks, in the tree of tasks and among busy agents. An owner is a task, or an agent with claims of its own. Used
+by the claims' handlers, by heartbeats that say whether an attempt only waits, and by the coordinator when a task joins
+the line, and for whatever else a step has changed.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ __all__ = [
 ]
 
 _FIRST = (-(2**62), 0)
-"""The standing of what is held: whoever waits comes after it."""
+"""The standing of held names: every wait comes after it."""
 AGEING_MS = 30_000
-"""A wait this long counts as much as one step of priority (spec CLAIM-5)."""
+"""A wait of this long counts as much as one step of priority (spec CLAIM-5)."""
 STEPS_MAX = 50_000
-"""Steps from one owner to another that are looked at for one wait. Where there are more, no circle is broken, and what
-waits in one ends with its time: nobody else is decided on meanwhile."""
+"""Most steps from owner to owner that are looked at for one wait. If there are more, no circle is broken, and the waits
+in one end with their time: longer looks would delay every other decision."""
 LOOKS_MAX = 200_000
-"""Likewise how many names of what is in the way: two waits of many names each have many that conflict."""
+"""Likewise, most names of obstacles that are looked at: two waits for many names have many that conflict."""
 _WANTS_TOLD = 16
-"""Names of each wait in a circle: all of it is recorded, and sent to who gives up."""
+"""Names told of each wait in a circle: all of it is recorded, and sent to the owner that gives up."""
 _LOOKS = 1_024
-"""Names that are looked at first, to find out whether there is anything of interest among all."""
+"""Names looked at first, before all are, to find out whether any is in the way."""
 _HELD_LOOKS, _HELD_NAMES = 32_768, 4_096
-"""Names that are looked at, and those of one owner, to find out whether anybody waits for it: to look whom it waits for
-is no more work than that."""
+"""Most names looked at, and most names of one owner, to find out whether anybody waits for it: beyond these, to look
+for whom it waits is no more work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,12 @@ class Wait:
     at: int
 
     def is_beside(self, owner: str) -> bool:
-        """Tell whether it is not in the way of that owner's claims: those of one task are not. Spec CLAIM-8."""
+        """Tell whether the wait is not in the way of that owner's claims: those of one task are not. Spec CLAIM-8."""
         return self.owner == owner and owner.startswith("task:")
 
     @property
     def standing(self) -> Standing:
-        """Its place in line. Both sides of a comparison age alike, so the order of two never changes."""
+        """Its place in line. Both sides of a comparison age alike, so the order of two waits never changes."""
         return (self.at - self.priority * AGEING_MS, self.lsn)
 
 
@@ -88,14 +88,14 @@ class Obstacle:
     what: Claim | Task
     owner: str
     name: str
-    """One of the obstacle's names that conflicts."""
+    """The first of the obstacle's names that conflicts."""
     is_held: bool
-    """Else it waits too, and comes first."""
+    """Whether it is held; else it waits too, and comes first."""
 
 
 @dataclass(slots=True)
 class Deadlock:
-    """A circle of waits, and the one that is given up."""
+    """A circle of waits, and the wait that is given up."""
 
     victim: Claim | Task
     cycle: list[dict[str, Any]]
@@ -108,18 +108,18 @@ class Deadlock:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One owner waits for another."""
+    """One owner that waits for another."""
 
     owner: str
     other: str
     wait: Wait | None = None
-    """For names; None: for something else, which is never given up."""
+    """The wait for names; None: a wait for something else, which is never given up."""
     name: str = ""
     what: str = "claim"
 
 
 class _Node:
-    """What an owner waits for, less what goes on by itself."""
+    """What an owner waits for, without what goes on by itself."""
 
     def __init__(self, steps: list[_Step], busy: list[Busy], answers: list[str], owner: str) -> None:
         kept = sorted(attempt for agent in busy for attempt in agent.attempts)
@@ -133,11 +133,11 @@ class _Node:
 
     @property
     def others(self) -> Iterable[str]:
-        """Whom it waits for in any way, each once, in an order that does not depend on chance."""
+        """Everybody it waits for in any way, each once, in a deterministic order."""
         return dict.fromkeys(step.other for step in self.steps)
 
     def take_away(self, other: str) -> bool:
-        """Take away somebody who does not wait for ever, and tell whether the owner does not any more either."""
+        """Remove an owner that does not wait for ever, and tell whether this one no longer does either."""
         self._all_of.discard(other)
         for _, attempts in self._one_of:
             attempts.discard(other)
@@ -145,7 +145,7 @@ class _Node:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it waits for ever, as long as those that are left do: for all of some, and for one of others."""
+        """Whether it waits for ever while the rest do: for all of some owners, and for one of each group of others."""
         busy = [len(attempts) >= slots for slots, attempts in self._one_of]
         return bool(self._all_of) or (bool(busy) and all(busy))
 
@@ -157,25 +157,25 @@ class _Graph:
     newcomer: Claim | None = None
     """A claim that is about to wait, and is not in the book yet."""
     looks: Looks = field(default_factory=lambda: Looks(LOOKS_MAX))
-    """For all circles that are looked for together."""
+    """Shared by all circles that are looked for together."""
     steps_left: int = field(default_factory=lambda: STEPS_MAX)
-    """Likewise."""
+    """Shared likewise."""
     _given_up: set[int] = field(default_factory=set)
     _newcomer: NameIndex = field(default_factory=NameIndex)
     """The names of the newcomer."""
     _obstacles: dict[int, list[Obstacle]] = field(default_factory=dict)
-    """What is in the way of each wait that was looked at: nothing changes before all circles are known."""
+    """Obstacles of each wait looked at: nothing changes before all circles are known."""
 
     def __post_init__(self) -> None:
         if self.newcomer is not None:
             self._newcomer.add(self.newcomer.id, self.newcomer.names)
 
     def give_up(self, what: Claim | Task) -> None:
-        """Count a wait as one that is no more."""
+        """Treat a wait as ended."""
         self._given_up.add(id(what))
 
     def waits(self, owner: str) -> Iterator[Wait]:
-        """Yield what an owner waits for that has names."""
+        """Yield an owner's waits for names."""
         for claim in self.ledger.claims.waits_of(owner):
             if not self.is_given_up(claim):
                 yield wait_of(claim)
@@ -204,9 +204,10 @@ class _Graph:
         return found
 
     def steps(self, owner: str) -> Iterator[_Step]:
-        """Yield whom an owner waits for. What gives way by itself is no wait without end.
+        """Yield the owners that an owner waits for.
 
-        Nor is the wait of an agent for itself: it may do several things at once.
+        A wait for what gives way by itself is not endless, nor is an agent's wait for itself: it may do several things
+        at once.
         """
         for wait in self.waits(owner):
             if self.looks.are_over:
@@ -222,24 +223,24 @@ class _Graph:
             yield _Step(owner, owner_of(asked, ""), what="ask")
 
     def busy(self, owner: str) -> list[Busy]:
-        """Return the agents of which one has to be free again for an owner that is queued, and stands in no line."""
+        """Return the agents of which one has to become free for an owner that is queued and not in line."""
         task = self.ledger.open_tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
         if task is None or task.id in self.live.line.tasks:
             return []
         return all_busy(self.ledger, self.live, task)
 
     def answers(self, owner: str) -> list[str]:
-        """Return those that work for a group, of which one at least has to go on for the group to do."""
+        """Return the members' tasks of a blocked group, of which at least one has to go on before the group can."""
         task = self.ledger.open_tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
         if task is None or task.state is not TaskState.BLOCKED:
             return []
         return [child.id for child in self.ledger.open_children(task)]
 
     def stuck(self, start: str) -> dict[str, _Node]:
-        """Return who can never go on, of those that an owner waits for and of itself, and what each waits for.
+        """Return those who can never go on, among an owner and everybody it waits for, and what each waits for.
 
-        Whoever waits for nobody goes on, and then whoever waits for those alone, or for one of them where one is
-        enough. What is left waits for ever (spec WAIT-1).
+        An owner that waits for nobody goes on; then do those that wait for such owners alone, or for one of them where
+        one is enough. The rest wait for ever (spec WAIT-1).
         """
         nodes: dict[str, _Node] = {}
         waiting: dict[str, list[str]] = {}
@@ -267,7 +268,7 @@ class _Graph:
         return nodes
 
     def is_waited_for(self, owner: str) -> bool:
-        """Tell whether anybody may wait for an owner: most that wait hold nothing, and close no circle."""
+        """Tell whether anybody may wait for an owner: most waiters hold nothing, and close no circle."""
         mine = self.ledger.claims.by_owner.get(owner, {}).values()
         wanted: list[tuple[Mapping[str, str], Standing]] = [(claim.names, _FIRST) for claim in mine if claim.fence]
         wanted += [(wait.names, wait.standing) for wait in self.waits(owner)]
@@ -289,7 +290,7 @@ class _Graph:
         return above is not None and _only_waits(self.live, above)
 
     def cycle_from(self, start: str) -> list[_Step]:
-        """Return the first way from an owner that waits for ever back to itself, depth first, or nothing."""
+        """Return the first path, depth first, from an owner that waits for ever back to itself, or nothing."""
         stuck = self.stuck(start)
         if start not in stuck:
             return []
@@ -313,13 +314,13 @@ class _Graph:
 
 
 def resources_of(task: Task) -> dict[str, str]:
-    """Return what a task wants to have granted with its lease: name to mode."""
+    """Return the resources that a task is to be granted with its lease: name to mode."""
     resources = task.spec.get("resources")
     return canonical_names(resources) if resources else {}
 
 
 def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
-    """Return the wait of a claim, or of a queued task for its resources, which need not be looked up where known."""
+    """Return the wait of a claim, or of a queued task for its resources; known `names` save looking them up."""
     if isinstance(what, Claim):
         return Wait(what, what.owner, what.names, what.priority, what.id, what.at)
     names = resources_of(what) if names is None else names
@@ -327,14 +328,14 @@ def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
 
 
 def in_the_way(ledger: Ledger, live: Live, wait: Wait, looks: Looks | None = None) -> list[Obstacle]:
-    """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5).
+    """Return what is in a wait's way: first held claims, oldest first, then waits that come before it (spec CLAIM-5).
 
     Args:
-        ledger: what is held and waited for.
+        ledger: which names are held and waited for.
         live: which tasks stand in line.
         wait: the wait.
-        looks: how much may be looked at; where they are over there may be more than is returned. None is in the way
-            only where nothing is returned.
+        looks: how much may be looked at; once they are over, there may be more obstacles than are returned. Nothing is
+            in the way only if nothing is returned.
     """
     held = _holding(ledger, wait, looks)
     before: list[tuple[Standing, Obstacle]] = []
@@ -342,18 +343,18 @@ def in_the_way(ledger: Ledger, live: Live, wait: Wait, looks: Looks | None = Non
         if _comes_before(ledger, other, wait):
             before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
     if looks is not None and looks.are_over and not held and not before:
-        return in_the_way(ledger, live, wait)  # what was seen is the owner's own, or comes behind
+        return in_the_way(ledger, live, wait)  # what was seen is the owner's own, or comes later
     before.sort(key=lambda item: item[0])
     return [*held, *(obstacle for _, obstacle in before)]
 
 
 def count_before(ledger: Ledger, live: Live, wait: Wait) -> int:
-    """Return how many that wait too come before a wait."""
+    """Return how many other waits come before a wait."""
     return sum(_comes_before(ledger, other, wait) for other, _ in _waiting(ledger, live, wait.names, wait.standing))
 
 
 def _holding(ledger: Ledger, wait: Wait, looks: Looks | None) -> list[Obstacle]:
-    """Return the claims that are held and stand in a wait's way, oldest first."""
+    """Return the held claims that are in a wait's way, oldest first."""
     book = ledger.claims
     held = [
         Obstacle(claim, claim.owner, name, is_held=True)
@@ -365,7 +366,7 @@ def _holding(ledger: Ledger, wait: Wait, looks: Looks | None) -> list[Obstacle]:
 
 
 def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
-    """Tell whether anything is in the way: as `in_the_way`, without telling what."""
+    """Tell whether anything is in the way: as `in_the_way`, without saying what."""
     looks = Looks(_LOOKS)
     held = (ledger.claims.claims[key] for key in ledger.claims.held.meeting(wait.names, looks))
     if any(not wait.is_beside(claim.owner) for claim in held):
@@ -377,10 +378,10 @@ def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
 
 
 def _comes_before(ledger: Ledger, other: Wait, wait: Wait) -> bool:
-    """Tell whether one wait is in the way of another with which it conflicts. Spec CLAIM-5.
+    """Tell whether `other` is in the way of `wait`, with which it conflicts. Spec CLAIM-5.
 
-    Not of a task in line that has what it waits for: an attempt that lapsed keeps its claims, and the task would wait
-    for whoever waits for its next attempt.
+    Not if `wait` is of a task in line that already has the names: a lapsed attempt keeps its claims, and the task would
+    wait for those who wait for its next attempt.
     """
     if wait.is_beside(other.owner) or other.standing >= wait.standing:
         return False
@@ -401,10 +402,10 @@ def _waiting(
     after: Standing | None = None,
     looks: Looks | None = None,
 ) -> Iterator[tuple[Wait, str]]:
-    """Yield what stands in line for something that conflicts with these names, and a name of each that does.
+    """Yield the waits that conflict with these names, with one conflicting name of each.
 
-    Only what stands before a place, or behind one, is asked for, and there may be other claims: of tasks many may be
-    in line, of claims a few (spec LIMIT-7).
+    Only tasks that stand before one place, or behind another, are asked for, while other claims may be yielded too:
+    many tasks may be in line, but only a few claims (spec LIMIT-7).
     """
     book, line = ledger.claims, live.line
     for key, name in book.waiting.meeting(names, looks).items():
@@ -429,7 +430,7 @@ def gives_way(obstacle: Obstacle, priority: int) -> bool:
 
 
 def _yields(claim: Claim, priority: int | None) -> bool:
-    """Tell whether a claim that is held gives way; a priority of None calls nothing back."""
+    """Tell whether a held claim gives way; a priority of None calls nothing back."""
     return bool(claim.recalled) or (priority is not None and claim.preemptible and priority > claim.priority)
 
 
@@ -442,7 +443,7 @@ def _awaited(ledger: Ledger, live: Live, owner: str) -> list[str]:
 
 
 def _open_below(ledger: Ledger, task: Task) -> Iterator[Task]:
-    """Yield the open sub-tasks of a task, and what works for those that are groups."""
+    """Yield the open sub-tasks of a task, and the members of those that are groups."""
     for child in ledger.open_children(task):
         yield child
         if child.group is not None:
@@ -450,9 +451,9 @@ def _open_below(ledger: Ledger, task: Task) -> Iterator[Task]:
 
 
 def _asked(ledger: Ledger, live: Live, owner: str) -> str | None:
-    """Return the task whose attempt is to answer what a parked attempt asks and waits for. Spec WAIT-1.
+    """Return the task whose attempt has to answer the question that a parked attempt waits for. Spec WAIT-1.
 
-    One that only waits for its sub-tasks is there to answer them.
+    None if that attempt only waits for its sub-tasks: then it is free to answer them.
     """
     task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
     if task is None or task.state is not TaskState.PARKED or task.holder is None:
@@ -470,10 +471,10 @@ def _only_waits(live: Live, task: Task) -> bool:
 
 
 def anyone_waits(ledger: Ledger, live: Live) -> bool:
-    """Tell whether anybody waits for names: no circle is without such a wait.
+    """Tell whether anybody waits for names: every circle has such a wait.
 
-    Parents wait for sub-tasks down the tree and questions up the tree, a slot is kept by who does not only wait for
-    sub-tasks, and a question is put to such a one.
+    Parents wait down the tree for sub-tasks, questions wait up the tree; an attempt that only waits for sub-tasks keeps
+    no slot, and no question waits for it.
     """
     return bool(ledger.claims.waiting) or bool(live.line.tasks)
 
@@ -481,14 +482,15 @@ def anyone_waits(ledger: Ledger, live: Live) -> bool:
 def deadlocks(
     ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = None, *, is_back: bool = False
 ) -> list[Deadlock]:
-    """Return the circles that an owner's waits close, with the wait that is given up in each. Spec WAIT-2.
+    """Return the circles that an owner's waits close, with the wait to give up in each. Spec WAIT-2.
 
     Args:
         ledger: what is held and waited for.
-        live: which tasks stand in line, who only waits for sub-tasks, and which agents are busy.
-        owner: whose wait begins.
-        newcomer: the claim that is about to wait, where it is one.
-        is_back: whether the attempt it is for comes back with it: what stands in line for its task leaves it.
+        ledger: which names are held and waited for.
+        live: which tasks stand in line, which attempts only wait for sub-tasks, and which agents are busy.
+        owner: the owner whose wait begins.
+        newcomer: the claim that is about to wait, if the wait is a new claim.
+        is_back: whether the claim's attempt comes back with it: then its task leaves the line.
     """
     graph = _Graph(ledger, live, newcomer)
     task = live.line.tasks.get(newcomer.task or "") if newcomer is not None and is_back else None
@@ -507,7 +509,7 @@ def deadlocks(
 
 
 def circles_broken(ledger: Ledger, live: Live, owner: str, now: int) -> list[Record]:
-    """Return what breaks the circles that a wait of this owner closes, where it is no new claim. Spec WAIT-2."""
+    """Return the records that break the circles closed by this owner's waits, except by a new claim. Spec WAIT-2."""
     return [given_up(deadlock, now) for deadlock in deadlocks(ledger, live, owner)]
 
 
@@ -532,7 +534,7 @@ _WORDS = {"sub-task": "its sub-task", "ask": "an answer of", "capacity": "an age
 
 
 def given_up(deadlock: Deadlock, now: int) -> Record:
-    """Return the record that breaks a circle: the claim is denied, the queued task fails. Spec WAIT-2."""
+    """Return the record that breaks a circle: the claim is denied, or the queued task fails. Spec WAIT-2."""
     victim, detail = deadlock.victim, deadlock.detail
     if isinstance(victim, Claim):
         return ClaimEnded(now, victim.id, "deadlock", detail, {"cycle": deadlock.cycle}, is_told=True)
