@@ -1,6 +1,6 @@
-"""Who could do a queued task, and what keeps all of them busy (spec ROUTE-1, WAIT-1).
+"""Which agents could do a queued task, and what keeps all of them busy (spec ROUTE-1, WAIT-1).
 
-It knows cards, credit and attempts, and neither claims nor the order of the queue. Used by routing, and by the graph of
+It knows cards, credit and attempts, but neither claims nor the order of the queue. Used by routing, and by the graph of
 waits.
 """
 
@@ -17,20 +17,20 @@ from .task_state import Task
 __all__ = ["Busy", "Trait", "all_busy", "serves", "traits_of", "traits_wanted"]
 
 Trait = tuple[str, str, str]
-"""Something that tasks may want an agent to have: of which kind, its name, and of a label the value."""
+"""Something a task may want an agent to have: its kind, its name, and for a label its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """An agent that takes nothing more before some of its attempts end."""
+    """An agent that takes nothing more until some of its attempts end."""
 
     slots: int
     attempts: list[tuple[int, str]]
-    """(fence, task) of those that fill a slot each; at least as many as there are slots."""
+    """(fence, task) of the attempts that fill a slot each; at least as many as there are slots."""
 
 
 def serves(skill: dict[str, Any], agent: Agent, *wanted: dict[str, Any]) -> bool:
-    """Tell whether the agent, with this skill of its card, is one that all of `wanted` describe."""
+    """Tell whether the agent, with this skill of its card, meets all of `wanted`."""
     return all(_fits(skill, agent, requires) for requires in wanted)
 
 
@@ -54,7 +54,7 @@ def _modes(skill: dict[str, Any], agent: Agent) -> list[str]:
 
 
 def traits_wanted(*wanted: dict[str, Any]) -> list[Trait]:
-    """Return what an agent must all have to be one that `wanted` describe; an agent that has it need not be one."""
+    """Return the traits an agent must have to meet `wanted`; having them all is not enough to meet it."""
     traits: list[Trait] = []
     for requires in wanted:
         traits += (("label", name, value) for name, value in requires.get("labels", {}).items())
@@ -65,7 +65,7 @@ def traits_wanted(*wanted: dict[str, Any]) -> list[Trait]:
 
 
 def traits_of(skill: dict[str, Any], agent: Agent) -> list[Trait]:
-    """Return all that tasks for this skill of its card may want an agent to have, and that it has."""
+    """Return the traits of an agent, with this skill of its card, that tasks may want."""
     traits: list[Trait] = [("label", name, value) for name, value in agent.labels.items()]
     traits += (("tag", tag, "") for tag in skill.get("tags", ()))
     traits += (("mediaType", mode, "") for mode in _modes(skill, agent))
@@ -73,10 +73,10 @@ def traits_of(skill: dict[str, Any], agent: Agent) -> list[Trait]:
 
 
 def all_busy(ledger: Ledger, live: Live, task: Task) -> list[Busy]:
-    """Return the agents that could do a queued task, where attempts keep every one of them busy, and else nothing.
+    """Return the agents that could do a queued task if attempts keep every one of them busy, else nothing.
 
-    An agent that is away, drains, is in quarantine or takes nothing at all may be back for it at any time, as may one
-    whose lease of the task has lapsed. What the task was handed on for is asked for a while only, and is not counted.
+    An agent that is away, drains, is in quarantine or takes nothing at all may become free at any time, and so may an
+    agent whose lease of the task has lapsed. What a handoff requires holds only for a while, and is ignored here.
     """
     found: list[Busy] = []
     if task.state is not TaskState.QUEUED or (task.authority is not None and task.authority.is_open):

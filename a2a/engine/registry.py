@@ -1,4 +1,4 @@
-"""Who is there: handshake, identity, credit, discovery (spec HELLO, ID, REG)."""
+"""Which agents are there: handshake, identity, credit, discovery (spec HELLO, ID, REG)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Decision:
-    """A peer says who it is and what it brings. Spec HELLO-1 to HELLO-8, DURABLE-7."""
+    """Take a peer's hello: who it is and what it brings. Spec HELLO-1 to HELLO-8, DURABLE-7."""
     version = agree(*message.versions)
     if version is None:
         return _turn_away(
@@ -77,7 +77,7 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     records: list[Record] = []
     issued: str | None = None
     if bound is None:
-        # A secret that an earlier ledger bound is bound again: agents elsewhere get in after a restore or a new ledger.
+        # A secret that an earlier ledger bound is bound again: its agents get in after a restore or on a new ledger.
         issued = None if message.secret else sender.fresh_secret
         records.append(PrincipalBound(now, principal, digest(message.secret or sender.fresh_secret)))
     elif message.secret is None or not hmac.compare_digest(bound, digest(message.secret)):
@@ -91,7 +91,7 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     incarnation = max(known.incarnation if known else 0, there.incarnation if there else 0)
     current_instance = there.instance if there else known.instance if known else message.instance_id
     if current_instance != message.instance_id:
-        # Nobody is in the way of one that is as new as the one that was here last.
+        # If nobody is connected, a process as new as the one that was here last is let in.
         one = {"incarnation": there.incarnation if there is not None else -1}
         denied = instance_refused(message.agent_id, incarnation, one, {"incarnation": message.incarnation})
         if denied is not None:
@@ -125,7 +125,7 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
 
 
 def _check_card(world: World, agent: str, card: object, labels: dict[str, str]) -> Decision | None:
-    """Return the refusal of a card that is more than everybody who looks for agents is to be sent. Spec LIMIT-7."""
+    """Refuse a card too large to send to everybody who looks for agents. Spec LIMIT-7."""
     size, most = len(pack([card, labels])) if card or labels else 0, world.policy.card_max_bytes
     if size <= most:
         return None
@@ -142,7 +142,7 @@ def _twice(world: World, there: Connection | None, message: Hello, now: int) -> 
 
 
 def _over(world: World, there: Connection | None, known: Agent | None, message: Hello, now: int) -> list[Record]:
-    """Note that a process takes an agent over from one that was heard just now, or says it is another than it was."""
+    """Note that a process takes over from one heard just now, or that its card differs from the one on file."""
     if there is not None and now - there.seen <= world.policy.durations.heartbeat_ms:
         if there.instance != message.instance_id and there.has_answered:
             flapping.note_takeover(world, message.agent_id, now)
@@ -152,19 +152,19 @@ def _over(world: World, there: Connection | None, known: Agent | None, message: 
 
 
 def _is_lost(world: World, agent: str, held: HeldStill) -> bool:
-    """Tell whether a fence was minted behind the end of what this process found: the rest of the ledger is missing."""
+    """Tell whether a fence was minted after the last record this process found: the rest of the ledger is missing."""
     ledger, task = world.ledger, world.ledger.tasks.get(held.task)
     restored = world.live.restored_lsn
     if held.fence <= restored:
         return False
-    # One without may be of another ledger, or made up to stop this one.
+    # A fence without a valid proof may be of another ledger, or made up to stop this one.
     if not hmac.compare_digest(held.proof.encode(), proof(ledger, agent, held.task, held.fence).encode()):
         return False
     if held.fence > ledger.lsn:
         return True
     if task is not None:
         return held.fence not in task.attempts
-    # What was decided since the start may have grown past both. A task that left memory may be the one.
+    # Records since the start may have outgrown both positions. A task that left memory may be the one.
     made_at = ledger.position_of(held.task)
     return restored < made_at < held.fence and not ledger.may_have_archived(held.task)
 
@@ -175,7 +175,7 @@ def _turn_away(decision: Decision) -> Decision:
 
 
 def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], list[Record]]:
-    """Say what became of each attempt the agent holds, and let go of those a restarted agent no longer has."""
+    """Say what became of each attempt the agent holds, and end those that a restarted agent no longer has."""
     verdicts: list[HeldVerdict] = []
     records: list[Record] = []
     ledger = world.ledger
@@ -221,7 +221,7 @@ def _seat(world: World, sender: Connection, message: Hello, card: dict[str, Any]
     mailbox = world.ledger.mailboxes.get(message.agent_id)
     oldest = mailbox.entries[0].mseq if mailbox and mailbox.entries else mailbox.next_mseq if mailbox else 1
     older = world.live.agents.get(message.agent_id)
-    # What was acknowledged on the connection whose place this one takes is not recorded yet.
+    # What was acknowledged on the connection that this one replaces is not recorded yet.
     cursor = max(oldest - 1, older.acked_mseq if older is not None else 0)
     resumed = False
     if (
@@ -270,7 +270,7 @@ def _welcome(
 
 
 def on_bye(world: World, sender: Connection, message: Bye, now: int) -> Decision:
-    """The peer is about to close, and may give back what it holds. Spec HELLO-9, HELLO-11."""
+    """Take a bye: the peer is about to close, and may give back what it holds. Spec HELLO-9, HELLO-11."""
     records: list[Record] = []
     agent = sender.agent or ""
     for task_id in world.ledger.holding.get(agent, ()) if message.drain else ():
@@ -285,7 +285,7 @@ def on_bye(world: World, sender: Connection, message: Bye, now: int) -> Decision
 
 
 def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: int) -> Decision:
-    """The agent has everything up to here; the coordinator records it now and then. Spec MAIL-3."""
+    """Note that the agent has everything up to an entry; this is recorded now and then. Spec MAIL-3."""
     if message.upto > sender.sent_mseq:
         return refuse(
             ErrorCode.MALFORMED,
@@ -298,18 +298,18 @@ def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: i
 
 
 def on_credit(world: World, sender: Connection, message: Credit, now: int) -> Decision:
-    """The agent takes more, or less. Leases it has stay. Spec FLOW-2."""
+    """Note that the agent takes more or less. The leases it has stay. Spec FLOW-2."""
     sender.credit_tasks, sender.credit_frames = message.tasks, message.frames
     return NOTHING
 
 
 def on_ping(world: World, sender: Connection, message: Ping, now: int) -> Decision:
-    """Are you there?"""
+    """Answer a ping."""
     return reply(Pong(message.nonce))
 
 
 def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now: int) -> Decision:
-    """An agent's card, labels or status changed, or an operator drains one. Spec REG-4."""
+    """Update an agent's card, labels or status, as the agent or an operator asks. Spec REG-4."""
     agent_id = message.agent or sender.agent or ""
     if agent_id != sender.agent and sender.role != "operator":
         return refuse(
@@ -335,7 +335,7 @@ def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now:
 
 
 def _drained(world: World, agent: str, now: int, grace_ms: int) -> list[Record]:
-    """Return what asks an agent to give back all it has, for others to go on with."""
+    """Return the evictions that have an agent yield everything it has, for others to continue."""
     tasks = [world.ledger.tasks[task_id] for task_id in world.ledger.holding.get(agent, ())]
     return [
         evict(task, "drain", now, grace_ms)
@@ -361,7 +361,7 @@ def info(world: World, agent: Agent, now: int) -> AgentInfo:
 
 
 def on_agent_find(world: World, sender: Connection, message: AgentFind, now: int) -> Decision:
-    """Somebody looks for agents. Spec REG-1 to REG-3."""
+    """Find agents. Spec REG-1 to REG-3."""
     wanted, ledger = message.filter, world.ledger
     if message.watch and len(sender.finding) >= world.policy.finds_max:
         return refuse(ErrorCode.QUOTA, f"a connection watches with at most {world.policy.finds_max} finds")

@@ -1,9 +1,9 @@
-"""Which agents have a slot free for what kind of task, the least used first (spec ROUTE-2, ROUTE-4, ROUTE-5).
+"""Which agents have a free slot for what kind of task, the least used first (spec ROUTE-2, ROUTE-4, ROUTE-5).
 
-A choice costs the same whether ten agents are idle or ten thousand: those that serve one kind of task stand in a pool
-of their own, by the share of their credit that is in use. Whatever changes that share, or whether an agent takes offers
-at all, is noted with `moved`; the pools are brought up to date when somebody asks. It follows from ledger and live
-state and is never stored; it does not know which task comes first.
+A choice costs the same whether ten agents are idle or ten thousand: agents that serve one kind of task stand in a pool
+of their own, ordered by the share of their credit in use. `moved` notes whatever changes that share, or whether an
+agent takes offers at all; the pools are updated when they are next asked for. They are derived from ledger and live
+state and never stored; they do not know which task comes first.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .live import Live
 __all__ = ["FreeSlots", "Pool", "choose_tied", "share_in_use"]
 
 _POOLS_MAX = 64
-"""Kinds of tasks with a pool, of one skill. Each costs a look whenever one of its agents takes or ends a task; beyond
-this the pool made first is made again when it is asked for."""
+"""Most pools, one per kind of task, for one skill. Each costs a look whenever one of its agents takes or ends a task;
+beyond this the oldest pool is dropped, and made again when it is next asked for."""
 _HANDFUL = 8
-"""Agents that are compared one by one: a hash of each pair costs a microsecond."""
+"""Agents compared one by one: a hash of each pair costs a microsecond."""
 _BITS = 64
 
 _Entry = tuple[int, str]
@@ -31,11 +31,11 @@ _Entry = tuple[int, str]
 
 
 class Pool:
-    """The agents that serve one kind of task and have a slot free.
+    """The agents that serve one kind of task and have a free slot.
 
     Args:
-        skill: what they are asked for.
-        wanted: what else they must be.
+        skill: the skill that the tasks need.
+        wanted: what else the agents must be.
     """
 
     __slots__ = ("_entries", "_shares", "share_of", "skill", "wanted")
@@ -44,14 +44,14 @@ class Pool:
         self.skill = skill
         self.wanted = wanted
         self.share_of: dict[str, int] = {}
-        """Agent to the share of its credit that is in use, in thousandths."""
+        """Agent to the share of its credit in use, in thousandths."""
         self._entries: dict[int, list[_Entry]] = {}
-        """The agents of each share, by their hashes."""
+        """The agents with each share, ordered by their hashes."""
         self._shares: list[int] = []
-        """The keys of that, in order."""
+        """The keys of `_entries`, in order."""
 
     def place(self, entry: _Entry, share: int | None) -> None:
-        """Note how much of an agent's credit is in use; None: it takes nothing, or is none for these tasks."""
+        """Note an agent's share of credit in use; None: it takes nothing, or does not serve these tasks."""
         before = self.share_of.get(entry[1])
         if before == share:
             return
@@ -70,7 +70,7 @@ class Pool:
             insort(self._entries[share], entry)
 
     def least_used(self, task: str, without: Iterable[str] = ()) -> str | None:
-        """Return the agent for a task among those with the smallest share in use; None where nobody is left."""
+        """Return the agent for a task among those with the smallest share in use; None if no agent is left."""
         left_out: dict[int, list[_Entry]] = {}
         for agent in without:
             share = self.share_of.get(agent)
@@ -88,17 +88,17 @@ class Pool:
 
 
 class FreeSlots:
-    """The pools of all skills that somebody has and somebody asked for."""
+    """The pools for every skill that an agent has and a task asked for."""
 
     def __init__(self) -> None:
         self._pools: dict[str, dict[bytes, Pool]] = {}
-        """Skill and kind of task to their pool, the one made first in front."""
+        """Skill to its pools by kind of task, the oldest first."""
         self._known: dict[str, tuple[_Entry, list[str]]] = {}
         """Agent to its entry, and the skills it was placed under."""
         self._moved: dict[str, None] = {}
 
     def changed(self, agent: Agent) -> None:
-        """Note an agent that came or changed: where it is forgotten before somebody asks, its skills are known."""
+        """Note an agent that came or changed: its skills stay known if it is forgotten before the next choice."""
         self._entry(agent)
         self.moved(agent.id)
 
@@ -107,7 +107,7 @@ class FreeSlots:
         self._moved[agent] = None
 
     def forget(self, agent: str, ledger: Ledger) -> None:
-        """Leave out an agent that was forgotten, at once: when somebody asks next, thousands may have been."""
+        """Remove a forgotten agent at once: thousands may have been forgotten by the next choice."""
         self._moved.pop(agent, None)
         entry, skills = self._known.pop(agent, (None, []))
         if entry is not None:
@@ -117,14 +117,14 @@ class FreeSlots:
     def pool(
         self, skill: str, key: bytes, wanted: tuple[dict[str, Any], ...], ledger: Ledger, live: Live
     ) -> Pool | None:
-        """Return the agents for one kind of task as they are now; None where nobody has the skill.
+        """Return the agents for one kind of task as they are now; None if no agent has the skill.
 
         Args:
-            skill: what the tasks need.
-            key: stands for `wanted`.
-            wanted: what an agent must be beside having the skill.
-            ledger: who they are, and what they hold.
-            live: who is there.
+            skill: the skill that the tasks need.
+            key: identifies `wanted`.
+            wanted: what an agent must be besides having the skill.
+            ledger: which agents there are, and what they hold.
+            live: which agents are connected.
         """
         self._catch_up(ledger, live)
         agents = ledger.by_skill.get(skill)
@@ -156,7 +156,7 @@ class FreeSlots:
         self._moved.clear()
 
     def _left(self, entry: _Entry, skill: str, ledger: Ledger) -> None:
-        """An agent's card has not this skill any more."""
+        """Remove an agent whose card no longer has this skill."""
         if skill not in ledger.by_skill:
             self._pools.pop(skill, None)
         for pool in self._pools.get(skill, {}).values():
@@ -172,7 +172,7 @@ class FreeSlots:
 def share_in_use(
     agent: Agent, skill: str, wanted: tuple[dict[str, Any], ...], ledger: Ledger, live: Live
 ) -> int | None:
-    """Return how much of its credit an agent uses, in thousandths; None where it is not asked for such a task."""
+    """Return the share of an agent's credit in use, in thousandths; None if it is not asked for such a task."""
     if agent.status != "ready":
         return None
     if agent.id in ledger.quarantined:
@@ -185,10 +185,10 @@ def share_in_use(
 
 
 def choose_tied(task: str, entries: Sequence[_Entry]) -> str:
-    """Return one of several agents among which nothing else decides: by rendezvous hashing of (task, agent).
+    """Choose among agents that nothing else tells apart: by rendezvous hashing of (task, agent).
 
-    Of more than a handful those are compared whose own hashes are nearest to the task's: where the next bit of it leads
-    to nobody, the other way is gone. They are given in the order of their hashes.
+    Of more than a handful, only those are compared whose own hashes are nearest to the task's: bit by bit, the agents
+    that agree with the task's hash are kept, as long as there are any. `entries` are in the order of their hashes.
     """
     start, end = 0, len(entries)
     if end > _HANDFUL:
