@@ -1,7 +1,7 @@
 """Shared context: what the tasks of one context tell each other, with compare-and-set and a history (spec CTX).
 
-Handlers read, write and watch; `stale_basis` says which decisions a result relies on have moved since. Of conflicts
-this knows that a key is not written while one about it is open; whether a write that lost opens one, `finding` says.
+Handlers read, write and watch; `stale_basis` says which decisions that a result relies on have changed. All this module
+knows of conflicts is that a key with an open one is not written; `finding` says whether a write that lost opens one.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ __all__ = [
 ]
 
 _OVERHEAD = 256
-"""About what a value costs on the wire beside its payload."""
+"""About how many bytes a value costs on the wire besides its payload."""
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
 def on_context_write(world: World, sender: Connection, message: ContextWrite, now: int) -> Decision:
-    """Somebody changes a context: everything the write says, or nothing. Spec CTX-2 to CTX-6."""
+    """Write to a context: all operations of the write, or none. Spec CTX-2 to CTX-6."""
     ledger, agent = world.ledger, sender.agent or ""
     context = ledger.contexts.get(message.context_id)
     digest = _digest(message)
@@ -116,7 +116,7 @@ def _lost(
     refusal: Decision,
     now: int,
 ) -> Decision:
-    """Refuse a write that lost, and open a conflict where that is one. Spec CTX-4, CONFLICT-14."""
+    """Refuse a write that lost, and open a conflict if it calls for one. Spec CTX-4, CONFLICT-14."""
     opened = contest(world, sender, context, message, digest, now) if context is not None else None
     if opened is None:
         return refusal
@@ -135,7 +135,7 @@ def _contested(context: Context | None, context_id: str, key: str, conflict: str
 
 
 def _digest(message: ContextWrite) -> str:
-    """Return what tells two writes under one key apart."""
+    """Return a hash that tells two writes under one key apart."""
     attempt = message.attempt
     asked = [
         [[op.key, op.if_rev, op.value, op.patch, op.delete, op.decision, op.guarded] for op in message.ops],
@@ -171,7 +171,7 @@ def _check_form(policy: Policy, message: ContextWrite) -> Decision | None:
 
 
 def _check_attempt(world: World, agent: str, message: ContextWrite) -> Decision | None:
-    """Return the refusal for an attempt that may not write any more: a zombie changes nothing. Spec CTX-6."""
+    """Refuse the write of an attempt that may no longer write: a zombie changes nothing. Spec CTX-6."""
     attempt = message.attempt
     if attempt is None:
         return None
@@ -204,7 +204,7 @@ def _check_patched(policy: Policy, context: Context | None, ops: Sequence[Contex
 
 
 def _change(policy: Policy, context: Context | None, context_id: str, op: ContextOp) -> dict[str, Any] | Decision:
-    """Return what an operation makes of its key, or why it may not."""
+    """Return the change that an operation makes to its key, or its refusal."""
     entry = _entry(context, op.key)
     is_guarded = op.guarded or (entry is not None and entry.guarded)
     is_decision = op.decision or (entry or Entry(op.key)).is_decision
@@ -270,7 +270,7 @@ def _rev(entry: Entry | None) -> int:
 
 
 def _facts(context: Context | None, key: str) -> dict[str, Any]:
-    """Return what a writer that lost needs to try again: who was first, and what the key is now. Spec CTX-4."""
+    """Return what a writer that lost needs to try again: who was first, and the key's current value. Spec CTX-4."""
     entry = _entry(context, key)
     facts: dict[str, Any] = {"key": key, "rev": _rev(entry)}
     if entry is not None:
@@ -295,7 +295,7 @@ def _not_patched(context: Context | None, context_id: str, key: str, failed: Pat
 
 
 def on_context_read(world: World, sender: Connection, message: ContextRead, now: int) -> Decision:
-    """Show what a context holds, or what it held. Spec CTX-7."""
+    """Show what a context holds, or once held. Spec CTX-7."""
     if message.keys and message.prefix is not None:
         return refuse(ErrorCode.MALFORMED, "a read names keys or a prefix, not both")
     if message.at_rev is not None and (len(message.keys) != 1 or message.history):
@@ -336,7 +336,7 @@ def _read_at(context: Context, key: str, rev: int) -> Decision:
 
 
 def _kept(entry: Entry) -> list[ContextValue]:
-    """Return the revisions that are kept, the oldest first."""
+    """Return the revisions that are kept, oldest first."""
     revisions = enumerate(entry.revisions, entry.oldest_kept)
     return [_value(entry, rev, revision, revision.origin) for rev, revision in revisions]
 
@@ -367,7 +367,7 @@ def _value(entry: Entry, rev: int, revision: Revision | None, origin: Origin) ->
 
 
 def stale_basis(ledger: Ledger, context_id: str, basis: Iterable[Seen]) -> list[dict[str, Any]]:
-    """Return the decisions of a basis that have another revision now than was seen. Spec CTX-10."""
+    """Return the decisions of a basis whose revision is no longer the one that was seen. Spec CTX-10."""
     context = ledger.contexts.get(context_id)
     stale: list[dict[str, Any]] = []
     for seen in basis:
@@ -381,7 +381,7 @@ def stale_basis(ledger: Ledger, context_id: str, basis: Iterable[Seen]) -> list[
 
 
 def on_context_watch(world: World, sender: Connection, message: ContextWatch, now: int) -> Decision:
-    """Send what was written since a place in the ledger, then what is written. Spec CTX-8, CTX-9."""
+    """Send the writes since a position in the ledger, then each new write. Spec CTX-8, CTX-9."""
     if message.stop:
         return reply(Ok())
     is_new = (message.context_id, message.prefix) not in sender.context_watches
@@ -430,9 +430,9 @@ def _leave(live: Live, context_id: str, connection: Connection) -> None:
 
 
 def context_events(live: Live, context: Context) -> Iterator[tuple[Connection, str, ContextEventNotice]]:
-    """Yield (connection, watch request, event) for all that watchers of a context were not told, and count it told."""
+    """Yield (connection, watch request, event) for everything a context's watchers were not told, and count it told."""
     names: dict[int, list[str]] = {}
-    """Place of a write to its keys in order: one look tells whether any begins as a watch wants."""
+    """Position of a write to its keys in order: one look tells whether any has the prefix of a watch."""
     for connection in live.context_watchers.get(context.id, {}).values():
         for (context_id, prefix), (request, sent) in connection.context_watches.items():
             if context_id != context.id or sent >= context.lsn:
@@ -449,9 +449,9 @@ def context_events(live: Live, context: Context) -> Iterator[tuple[Connection, s
 
 
 def _event_value(entry: Entry, rev: int, origin: Origin) -> ContextValue:
-    """Return a written value as an event tells it: without a payload that another write has replaced by now.
+    """Return a written value as an event tells it: without its payload if another write has replaced it.
 
-    So all that a watch can have to send at once is bounded by what the context holds.
+    So everything that a watch may have to send at once is bounded by what the context holds.
     """
     value = _value(entry, rev, entry.revision(rev), origin)
     if rev != entry.rev:
