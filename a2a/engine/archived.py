@@ -16,9 +16,9 @@ class ArchivedTask(NamedTuple):
     state: str
     settled_at: int
     body: bytes
-    """Empty once the task is gone: what is left says that it was there."""
+    """Empty once the task is gone: the rest says that it existed."""
     lsn: int
-    """The position of the entry that created it; pages go by it."""
+    """The position of the record that made it; pages are ordered by it."""
     skill: str = ""
     parent: str | None = None
     context_id: str = ""
@@ -32,18 +32,18 @@ class ArchivedConflict(NamedTuple):
 
     conflict: str
     lsn: int
-    """The position of the entry that opened it; pages go by it."""
+    """The position of the record that opened it; pages are ordered by it."""
     kind: str
     object: str
     tasks: tuple[str, ...]
-    """Those it is about."""
+    """The tasks it is about."""
     body: bytes
     beside: tuple[bytes, ...] = ()
     """As for a task."""
 
 
 class ArchivedContext(NamedTuple):
-    """A context in the archive, as it was when it left memory last."""
+    """A context in the archive, as it was when it last left memory."""
 
     context_id: str
     lsn: int

@@ -1,7 +1,7 @@
 """Which contexts leave memory, and when (spec DURABLE-12).
 
-`Idle` has the contexts in memory in the order in which they were written last, so that nothing here ever walks all of
-them. It decides nothing itself; the coordinator records what it takes from here, and brings back what is needed again.
+`Idle` has the contexts in memory in the order of their last writes, so that nothing here ever walks all of them. It
+decides nothing itself; the coordinator records what it takes from here, and brings back contexts needed again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .retention import BATCH_BYTES, LOOK_AGAIN_MS, TOGETHER_MS
 __all__ = ["Idle", "may_leave", "shelved"]
 
 _BATCH = 64
-"""Contexts looked at in one go: each is written out, and the loop has other things to do."""
+"""Most contexts looked at in one go: each is written out, and the loop has other things to do."""
 
 
 def may_leave(ledger: Ledger, context_id: str, wanted: Container[object] = ()) -> bool:
     """Tell whether nothing goes on in a context.
 
     Args:
-        ledger: where it is.
-        context_id: its id.
-        wanted: ids that somebody waits for an answer about: these stay.
+        ledger: the ledger.
+        context_id: the context's id.
+        wanted: ids that are being looked up for somebody: these stay.
     """
     return context_id not in ledger.contexts_in_use and context_id not in wanted
 
@@ -38,12 +38,12 @@ def shelved(context: Context) -> ArchivedContext:
 
 
 class Idle:
-    """The contexts in memory, the one that was written longest ago first.
+    """The contexts in memory, least recently written first.
 
     Args:
-        linger_ms: how long one stays, at least, where there is room.
-        count_max: beyond so many the first ones leave sooner.
-        bytes_max: beyond so many bytes of memory likewise.
+        linger_ms: how long a context stays at least, while there is room.
+        count_max: the number beyond which the first leave sooner.
+        bytes_max: the bytes of memory beyond which the first leave sooner.
     """
 
     def __init__(self, linger_ms: int, count_max: int, bytes_max: int) -> None:
@@ -52,12 +52,12 @@ class Idle:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._crowded_at = 0
-        """When to look again where there are too many: those looked at last could not leave."""
+        """When to look again while it is crowded: those looked at last could not leave."""
         self._known: dict[str, tuple[int, int]] = {}
-        """Context to when it is due, and the bytes it takes; what is due first stands first."""
+        """Context to (when it is due, bytes it takes); the first due comes first."""
 
     def note(self, context: Context, now: int) -> None:
-        """Note that a context was written, or is back."""
+        """Note that a context was written, or recalled."""
         self._put(context.id, now, context.kept_bytes)
 
     def next_deadline(self) -> int | None:
@@ -68,10 +68,10 @@ class Idle:
         return min(due, self._crowded_at) if self._is_crowded else due
 
     def take(self, leaves: Callable[[str], bool], now: int) -> list[str]:
-        """Return the contexts that leave now, a batch at most.
+        """Return the contexts that leave now, at most a batch.
 
         Args:
-            leaves: tells whether one may.
+            leaves: tells whether a context may leave.
             now: the current time.
         """
         deadline = self.next_deadline()

@@ -1,8 +1,8 @@
-"""Frames about what has left memory: who waits for what, and in which order they go on (spec READ-5).
+"""Frames about what has left memory: which connections wait, and in which order their frames go on (spec READ-5).
 
-A frame that meets such a task, conflict or context waits until the shell has looked into the archive, and so do those
-that came behind it on its connection: they are answered in the order they came. Nobody else waits. It knows what a
-message is about, not what it means; the coordinator decides.
+A frame about an archived task, conflict or context waits until the shell has looked in the archive, and so do later
+frames on its connection: they are answered in the order they came. Nobody else waits. This module knows what a message
+is about, not what it means; the coordinator decides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["AtHand", "Fetched", "Waiting", "need_for"]
 
 @dataclass(slots=True)
 class AtHand:
-    """What a page that waits for the archive has from memory: it may have left when the answer comes."""
+    """What memory has for a page that waits for the archive: it may have left memory when the answer comes."""
 
     views: list[tuple[int, dict[str, Any]]] | None = None
     """(lsn, view) of tasks."""
@@ -74,27 +74,27 @@ class Fetched:
     conflicts: dict[str, Conflict] = field(default_factory=dict)
     contexts: dict[str, Context] = field(default_factory=dict)
     stored: dict[tuple[type, str], tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
-    """The stored forms that tasks and contexts were read from, by class and id, and what was kept beside these."""
+    """The stored forms that tasks and contexts were read from, by class and id, with what was kept beside each."""
     page: list[Conflict] | None = None
-    """Of a page of conflicts: those that pass, in memory and in the archive, newest first."""
+    """For a page of conflicts: those that pass, in memory and in the archive, newest first."""
     gone: dict[str, str] = field(default_factory=dict)
-    """Tasks that were there and are no more, and how each ended."""
+    """Tasks that are no longer kept, with how each ended."""
     failure: str = ""
-    """Why the archive could not be read, if so."""
+    """Why the archive could not be read, or empty."""
     views: list[tuple[int, dict[str, Any]]] | None = None
-    """Of a page: what it shows of the tasks that were in memory when it was asked for."""
+    """For a page of tasks: the views of those that were in memory when it was asked for."""
     passing: int | None = None
-    """Of a page of A2A's: how many tasks in the archive pass."""
+    """For a page of A2A's tasks: how many in the archive pass."""
 
     @staticmethod
     def of(need: Need, rows: Sequence[Row] | None, passing: int, at_hand: AtHand) -> Fetched:
-        """Read what was found for a need, and put what was at hand beside it.
+        """Read what was found for a need, and add what was at hand.
 
         Args:
-            need: what was asked.
-            rows: what there is; None: the archive could not be read.
-            passing: how many there are on all pages, where a page of those that ended was asked for.
-            at_hand: what memory had when it was asked.
+            need: what was looked up.
+            rows: what was found; None: the archive could not be read.
+            passing: how many tasks all pages have, where a page of ended tasks was asked for.
+            at_hand: what memory had when the archive was asked.
         """
         fetched = Fetched.read(rows)
         fetched.views = at_hand.views
@@ -108,7 +108,7 @@ class Fetched:
 
     @staticmethod
     def read(rows: Sequence[Row] | None) -> Fetched:
-        """Read what the archive has; without a body a task is gone."""
+        """Read rows of the archive; a task without a body is gone."""
         if rows is None:
             return Fetched(failure="the archive cannot be read")
         fetched = Fetched()
@@ -129,16 +129,16 @@ class Fetched:
         return fetched
 
     def contexts_back(self, ledger: Ledger, now: int) -> Iterator[Record]:
-        """Yield what brings the contexts back.
+        """Yield the records that bring the contexts back.
 
-        For a frame that goes on in them, before it is decided: its records may be named by where they stand.
+        For a frame that goes on in them, before it is decided: the ids it makes depend on the positions of its records.
         """
         for name in self.contexts:
             if name not in ledger.contexts:
                 yield ContextRecalled(now, name, plain.whole(Context, *self.stored[Context, name]))
 
     def task_back(self, ledger: Ledger, record: Record, now: int) -> Record | None:
-        """Return what brings the task back that a record is about to add something to, or None where it is there."""
+        """Return what brings back the task that a record is about to add to, or None if it is in memory."""
         about = getattr(record, "task", None)
         if about is None or (Task, about) not in self.stored or about in ledger.tasks:
             return None
@@ -146,7 +146,7 @@ class Fetched:
 
 
 def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | None:
-    """Return what has to be looked up before the message can be decided, or None: nearly always."""
+    """Return what has to be looked up before the message can be decided, or, nearly always, None."""
     if ledger.conflicts_archived:
         if isinstance(message, ConflictList):
             wanted = shelving.page_wanted(ledger, message)
@@ -206,9 +206,9 @@ class Waiting:
 
     def __init__(self) -> None:
         self.wanted: dict[object, int] = {}
-        """Ids, and keys with their scope, that are being looked up, and how often.
+        """Ids, and keys with their scope, that are being looked up, each counted.
 
-        These do not leave memory: what one frame has changed would not be what another is about to find.
+        They do not leave memory meanwhile: the archive would answer without what another frame has just changed.
         """
         self._frames: dict[int, deque[Frame | BadFrame]] = {}
         self._at_hand: dict[int, AtHand] = {}
@@ -223,7 +223,7 @@ class Waiting:
         self.keep(need)
 
     def keep(self, need: Need) -> None:
-        """Have what is looked up not leave memory meanwhile, should it come back."""
+        """Keep what is being looked up in memory, should it come back meanwhile."""
         for name in _names(need):
             self.wanted[name] = self.wanted.get(name, 0) + 1
 
@@ -232,7 +232,7 @@ class Waiting:
         self._frames[connection].append(frame)
 
     def end(self, need: Need) -> tuple[deque[Frame | BadFrame], AtHand]:
-        """Return the frames that waited, the one that needed it first, and what was at hand for that."""
+        """Return the frames that waited, first the one that needed the archive, and what was at hand for it."""
         self.let_go(need)
         return self._frames.pop(need.connection), self._at_hand.pop(need.connection)
 

@@ -1,9 +1,9 @@
 """A set of keys that says "surely not" or "maybe", in about two bytes a key (a scalable Bloom filter).
 
-The ledger remembers with it which keys its archived tasks had: a fresh key is known to be fresh without asking the
-store, and of a thousand less than one is asked about in vain, for which its connection waits. It is a part of the
-state, so it is built the same in every fold: no seed, no randomness, and it grows at the same count. It does not know
-what the keys stand for.
+The ledger uses it to remember the keys of its archived tasks: a fresh key is known to be fresh without asking the
+store, and about two in a thousand are looked up in vain, while their connections wait. It is part of the state, so
+every fold builds the same one: no seed, no randomness, and it grows at the same count. It does not know what the keys
+stand for.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 __all__ = ["KeyFilter", "digest_of_key"]
 
 _FIRST = 4096
-"""Keys the first layer takes."""
+"""Keys in the first layer."""
 _GROWTH = 4
-"""How many times as many each further one takes: a look at a million keys is one at five layers."""
+"""How many times as many keys each further layer takes: a million keys fill five layers."""
 _BITS_PER_KEY = 16
-"""Of the first layer; each further one takes a bit more, so that all of them together err in few of a hundred."""
+"""Bits per key in the first layer; each further layer takes one more: all together err about twice in a thousand."""
 _PROBES = 7
 
 
 @dataclass(slots=True)
 class KeyFilter:
-    """The keys that were added, approximately. What was added is always found."""
+    """The keys that were added, approximately. An added key is always found."""
 
     layers: list[bytearray] = field(default_factory=list)
     count: int = 0
@@ -46,7 +46,7 @@ class KeyFilter:
         self.count += 1
 
     def may_have(self, scope: str, key: str) -> bool:
-        """Tell whether the key may have been added; False is sure."""
+        """Tell whether the key may have been added; False is certain."""
         if not self.layers:
             return False
         start, step = _digest(scope, key)
@@ -63,8 +63,8 @@ def _is_in(layer: bytearray, start: int, step: int) -> bool:
 
 
 def digest_of_key(scope: str, key: str) -> bytes:
-    """Return 16 bytes that stand for a key: those of two keys differ, but for what chance does."""
-    # The length in front: ("ab", "c") and ("a", "bc") are two keys.
+    """Return 16 bytes that stand for a key; those of two keys differ, except by chance."""
+    # The length comes first: ("ab", "c") and ("a", "bc") are two keys.
     return hashlib.blake2b(f"{len(scope)}:{scope}{key}".encode(), digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""Agents that do not come back: who may be forgotten, by an operator or as time passes (spec REG-7, REG-8, MAIL-8)."""
+"""Agents that do not come back: which may be forgotten, by an operator or over time (spec REG-7, REG-8, MAIL-8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["is_alone", "is_expected", "may_forget", "on_agent_forget"]
 
 
 def on_agent_forget(world: World, sender: Connection, message: AgentForget, now: int) -> Decision:
-    """An operator says that an agent does not come back, or comes back without its secret. Spec REG-7."""
+    """Forget an agent that does not come back, or the secret it has lost, for an operator. Spec REG-7."""
     ledger, live, agent, principal = world.ledger, world.live, message.agent, principal_of(message.agent)
     if sender.role != "operator":
         return refuse(ErrorCode.FORBIDDEN, f"only an operator may have {agent} forgotten, not {sender.agent}")
@@ -29,7 +29,7 @@ def on_agent_forget(world: World, sender: Connection, message: AgentForget, now:
         return reply(Forgotten(bound=is_bound), *([PrincipalUnbound(now, principal, by)] if is_bound else ()))
     if agent in live.agents:
         return refuse(ErrorCode.DENIED, f"{agent} is here: stop it first")
-    # A fence of an attempt that has lapsed is worth something still, and the name may be somebody else's next.
+    # The fence of a lapsed attempt is still worth something, and the name may be somebody else's next.
     kept_by = _why_kept(ledger, agent)
     if kept_by:
         return refuse(ErrorCode.DENIED, f"{agent} {kept_by}: it can be forgotten when that is over")
@@ -42,7 +42,7 @@ def on_agent_forget(world: World, sender: Connection, message: AgentForget, now:
 
 
 def _why_kept(ledger: Ledger, agent: str) -> str:
-    """Return why an agent is not to be forgotten, for a person to read; nothing where it may be."""
+    """Return why an agent must not be forgotten, for a person to read; an empty text if it may be."""
     if agent in ledger.at_work:
         task = next(task.id for task in ledger.open_tasks.values() if agent in task.agents)
         return f"works on task {task}, or did, or was offered it, and it is open"
@@ -57,9 +57,9 @@ def _why_kept(ledger: Ledger, agent: str) -> str:
 
 
 def is_expected(ledger: Ledger, agent: str) -> bool:
-    """Tell whether something may still come for an agent, beside the tasks it works on.
+    """Tell whether something may still come for an agent, besides the tasks it works on.
 
-    A new mailbox counts from one again, and an older cursor would pass over what is in it.
+    A new mailbox counts from 1 again, and an older cursor would skip its entries.
     """
     if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
         return True
@@ -67,7 +67,7 @@ def is_expected(ledger: Ledger, agent: str) -> bool:
 
 
 def is_alone(world: World, agent: str) -> bool:
-    """Tell whether nothing is known of the agent's principal but what is known of this agent."""
+    """Tell whether this agent is the only one known of its principal."""
     ledger, principal = world.ledger, principal_of(agent)
     claimants = (claim.agent for claim in ledger.claims.claims.values() if claim.task is None)
     known = (*ledger.agents, *ledger.mailboxes, *ledger.delegating, *claimants, *world.live.agents)
@@ -75,15 +75,15 @@ def is_alone(world: World, agent: str) -> bool:
 
 
 def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
-    """Tell whether an agent that went may be forgotten without a word of an operator's.
+    """Tell whether an absent agent may be forgotten without an operator's word.
 
-    One with an id of its own that has no card took its mail with it. Of one with a card it takes longer until nobody
-    expects it; any other keeps its mailbox.
+    An agent without a card but with an id of its own is forgotten once its mailbox is empty and nothing more is
+    expected for it. An agent with a card has to be away for longer; any other keeps its mailbox.
 
     Args:
-        ledger: where it is known.
-        agent: its id.
-        with_mail: whether it was away for so long that what it did not take is forgotten as well.
+        ledger: the ledger.
+        agent: the agent's id.
+        with_mail: whether it was away for so long that its unread mail is forgotten as well.
     """
     if agent in ledger.agents:
         return with_mail and agent not in ledger.at_work and not is_expected(ledger, agent)

@@ -1,7 +1,7 @@
-"""What may leave memory: tasks and conflicts that have ended, and idle contexts, each in a queue of its own.
+"""What may leave memory: ended tasks, closed conflicts and idle contexts, each in a queue of its own.
 
-It keeps the queues, and knows which of them something belongs to; who may leave say `retention`, `conflicts.shelving`
-and `context_shelving`. The coordinator makes true what it says.
+It keeps the queues, and knows which queue each thing belongs to; `retention`, `conflicts.shelving` and
+`context_shelving` say what may leave. The coordinator commits the records it yields.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ __all__ = ["Leaving"]
 
 
 class Leaving:
-    """The queues of all that may leave memory.
+    """The queues of everything that may leave memory.
 
     Args:
-        policy: how long something stays, and how much there is room for.
+        policy: how long things stay, and how much there is room for.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._tasks = Retention(policy.linger_ms, policy.linger_tasks_max, policy.linger_bytes_max)
         self._closed = Retention(policy.linger_ms, policy.linger_conflicts_max, policy.linger_bytes_max)
-        # Those that somebody raised: so long the same raise is a repeat. What is decided as it is raised opens nothing
-        # that could be too many.
+        # Conflicts that somebody raised: while one is here, the same raise is a repeat. A conflict decided as it is
+        # raised leaves nothing open of which there could be too many.
         keep_ms = max(policy.linger_ms, policy.raised_keep_ms)
         self._raised = Retention(keep_ms, policy.raised_keep_max, policy.raised_keep_bytes_max)
-        # Not only at the limits, where what is new is refused.
+        # At most half of the limits, as new contexts are refused at the limits themselves.
         self._contexts = context_shelving.Idle(
             policy.linger_contexts_ms,
             min(policy.linger_contexts_max, policy.contexts_max // 2),
             min(policy.linger_contexts_bytes_max, policy.contexts_max_bytes // 2),
         )
         self.wants_receipts = False
-        """Whether to record what was acknowledged: tasks left that mail may be about, or mail alone may have kept a
-        conflict back, when it was looked at last."""
+        """Whether to record what was acknowledged: at the last look, tasks left that mail may be about, or mail alone
+        may have kept a conflict back."""
 
     def begin(self, ledger: Ledger) -> None:
-        """Note what a start has found in memory; conflicts are noted with those that end."""
+        """Note what a start finds in memory; conflicts are noted with those that end."""
         for task in ledger.tasks.values():
             if task.is_terminal:
                 self.add_task(task, task.since)
@@ -56,7 +56,7 @@ class Leaving:
             self.add_context(context, context.writes[-1].origin.at)
 
     def add_task(self, task: Task, since: int) -> None:
-        """Note a task that has settled, or is back, at this time."""
+        """Note a task that was settled, or recalled, at this time."""
         self._tasks.add(task.id, task.lsn, task.kept_bytes, since)
 
     def add_conflicts(self, closed: Iterable[Conflict]) -> None:
@@ -66,7 +66,7 @@ class Leaving:
             queue.add(conflict.id, conflict.opened_lsn, conflict.kept_bytes, conflict.closed_at)
 
     def add_context(self, context: Context, now: int) -> None:
-        """Note a context that was written, or is back, at this time."""
+        """Note a context that was written, or recalled, at this time."""
         self._contexts.note(context, now)
 
     def next_deadline(self) -> int | None:
@@ -80,13 +80,13 @@ class Leaving:
         return due is not None and due <= now
 
     def due(self, ledger: Ledger, wanted: Container[object], now: int) -> Iterator[tuple[Record, list[ArchiveEntry]]]:
-        """Yield what leaves now, a batch of each at most: the record that says so, and what the archive gets with it.
+        """Yield what leaves now, at most a batch of each kind: the record that says so, and its archive entries.
 
-        Each record has to be true before the next is asked for: conflicts wait for their tasks.
+        Each record has to be applied before the next is asked for: conflicts wait for their tasks.
 
         Args:
-            ledger: where it is.
-            wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
+            ledger: the ledger.
+            wanted: ids, and keys with their scope, that are being looked up for somebody: these stay.
             now: the current time.
         """
         tasks, _ = self._tasks.take(lambda task, others: fate_of(ledger, task, wanted, others), now)

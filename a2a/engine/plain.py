@@ -1,12 +1,12 @@
 """The stored form of the engine's dataclasses: a whole task in the archive, the state in a snapshot.
 
-One generic codec, by the fields' names and types: a new field needs no line here, and a body written before it has
-the field's default. Enums are stored by value, bytes as they are. A body says which fields its classes had, once and
-not with every object, and most names by a number. Beside `_NAMES` it knows nothing of tasks; `_UPGRADES` is where a
-change that names alone do not bridge goes.
+One generic codec, by the fields' names and types: a new field needs no line here, and a body written before the field
+existed gets its default. Enums are stored by value, bytes as they are. A body lists the fields of its classes once, not
+with every object, and most names as numbers. Apart from `_NAMES` it knows nothing of tasks; a change that names alone
+cannot bridge goes into `_UPGRADES`.
 
-What is kept on a disk has a checksum behind it: the types of what is read are not looked at, so that a body which was
-changed there would be found out only by whatever ran into it.
+A body that is kept on a disk has a checksum behind it: the types of its values are not checked, so without it only
+the code that uses them would run into damage.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 FORMAT = 2
-"""Of the bodies written; older ones are read by way of `_UPGRADES`."""
+"""Format of the bodies written; older ones are read by way of `_UPGRADES`."""
 
 LARGE_BYTES = 64 * 1024
-"""Of a byte string that is kept beside a body, once, and not written out again with whatever has it."""
+"""From this size on a byte string is kept beside a body, once, and is not written again with everything that has it."""
 
 _MARK = b"a2a\x00sum="
 _SUM = 16
-"""Bytes of a checksum, which stands behind the mark."""
+"""Bytes of a checksum, which follows the mark."""
 
 T = TypeVar("T")
 _IN_ORDER = """
@@ -63,25 +63,25 @@ _IN_ORDER = """
     chunk_bytes
 """
 _NAMES = tuple(_IN_ORDER.split())
-"""Names of classes and fields, each with a number for ever: never take one away, and add others at the end. Written out
-they were two fifths of the 2.5 kB of a small task, so that a page of the database held one task and not two. A name
-that is not here is written out."""
+"""Names of classes and fields, each with its number for ever: never remove one, and add new ones at the end. Written
+out, they were two fifths of the 2.5 kB of a small task, so that a page of the database held one task and not two. A
+name that is not listed is written out."""
 _NUMBERS = {name: number for number, name in enumerate(_NAMES)}
 
 Shapes = dict[str, list[str]]
-"""Class to the names of its fields, in the order in which their values stand."""
+"""Class to the names of its fields, in the order of their values."""
 Reader = Callable[[Any], Any]
 
 _UPGRADES: dict[int, Callable[[Shapes, Any], tuple[Shapes, Any]]] = {1: lambda shapes, value: (shapes, value)}
-"""Format to a function that turns the shapes and the value of a body into those of the next format. In those of format
-1 all names are written out."""
+"""Format to a function that turns the shapes and the value of a body into those of the next format. Format 1 writes all
+names out."""
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
 class _Writer:
-    """Turns what msgpack does not know into lists, and notes the shapes of the classes it met."""
+    """Turns what msgpack does not know into lists, and notes the shapes of the classes it meets."""
 
     __slots__ = ("met",)
 
@@ -113,7 +113,7 @@ def _getter(kind: type) -> Callable[[Any], Any]:
 
 
 class _Parter(_Writer):
-    """A writer that leaves large byte strings out, and keeps them in the order in which it met them."""
+    """A writer that leaves large byte strings out, and collects them in the order in which it meets them."""
 
     __slots__ = ("_may_leave_out", "_places", "beside")
 
@@ -122,8 +122,8 @@ class _Parter(_Writer):
         self._may_leave_out = may_leave_out
         self.beside: list[bytes] = []
         self._places: dict[int, int] = {}
-        """By what tells an object from others, where it stands beside the body. A result is the payload of its event as
-        well: the same object, whose bytes nobody has to compare."""
+        """Id of an object to its place beside the body. A result is also the payload of its event: the same object, so
+        the bytes need not be compared."""
 
     def __call__(self, value: Any) -> Any:
         return [self._without(item) for item in super().__call__(value)]
@@ -146,34 +146,34 @@ class _Parter(_Writer):
 
 
 def to_bytes(value: object) -> bytes:
-    """Return the stored form of an instance of a dataclass."""
+    """Return the stored form of a dataclass instance."""
     return _written(value, _Writer())
 
 
 def to_archive(value: object, size: int) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return the stored form of something that goes into the archive, with its checksum, and what is large in it.
+    """Return the stored form for the archive, with its checksum, and the large byte strings left out of it.
 
     Args:
         value: an instance of a dataclass.
-        size: bytes of its payloads; where they are few none is looked for.
+        size: bytes of its payloads; if they are few, no large byte string is looked for.
     """
     body, beside = to_parts(value) if size >= LARGE_BYTES else (to_bytes(value), ())
     return with_checksum(body), beside
 
 
 def to_parts(value: object, may_leave_out: Callable[[bytes], bool] = lambda _: True) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return the stored form without the large byte strings in it, and these, as `from_bytes` wants them.
+    """Return the stored form without its large byte strings, and these, as `from_bytes` takes them.
 
     Args:
         value: an instance of a dataclass.
-        may_leave_out: asked of each; one of which it says no stays in the stored form.
+        may_leave_out: asked about each; if it says no, the byte string stays in the stored form.
     """
     parter = _Parter(may_leave_out)
     return _written(value, parter), tuple(parter.beside)
 
 
 def whole(kind: type, data: bytes, beside: Sequence[bytes]) -> bytes:
-    """Return a stored form of an instance of `kind` with everything in it that is kept beside it, and its checksum."""
+    """Return the stored form of an instance of `kind` with everything kept beside it put back, and its checksum."""
     return with_checksum(to_bytes(from_bytes(kind, data, beside))) if beside else data
 
 
@@ -205,7 +205,7 @@ def _name(number: str | int) -> str:
 
 
 def with_checksum(body: bytes) -> bytes:
-    """Return a stored form with its checksum behind it, which `from_bytes` looks at."""
+    """Return a stored form followed by its checksum, which `from_bytes` checks."""
     return body + _MARK + _checksum(body)
 
 
@@ -214,10 +214,10 @@ def _checksum(body: bytes) -> bytes:
 
 
 def checked(data: bytes) -> bytes:
-    """Return a stored form without its checksum; one that an older version wrote has none.
+    """Return a stored form without its checksum; a form written by an older version has none.
 
     Raises:
-        ValueError: it was changed.
+        ValueError: the form was changed since it was written.
     """
     body, mark = data[: -_SUM - len(_MARK)], data[-_SUM - len(_MARK) : -_SUM]
     if mark != _MARK:
@@ -229,7 +229,7 @@ def checked(data: bytes) -> bytes:
 
 @cache
 def fingerprint(kind: type) -> str:
-    """Return what tells whether a dataclass, or one of those it is made of, is stored otherwise than it was."""
+    """Return a hash that changes when the stored form of a dataclass, or of one inside it, does."""
     found: dict[str, str] = {}
     _collect(kind, found)
     return hashlib.sha256(repr((FORMAT, _NAMES, sorted(found.items()))).encode()).hexdigest()[:16]
@@ -247,7 +247,7 @@ def _collect(hint: Any, found: dict[str, str]) -> None:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """Return the types of a class's fields: to find out takes five times as long as all else a reader needs."""
+    """Return the types of a class's fields: resolving them takes five times as long as the rest of making a reader."""
     return typing.get_type_hints(kind)
 
 
@@ -255,19 +255,19 @@ def _hints(kind: type) -> dict[str, Any]:
 
 _READERS: dict[tuple[type, bytes], Reader] = {}
 _READERS_MAX = 1024
-"""Shapes differ by which classes a body needs: a few dozen combinations, and those of older versions."""
+"""Shapes differ by the classes in a body: a few dozen combinations, and those of older versions."""
 
 
 def from_bytes(kind: type[T], data: bytes, beside: Sequence[bytes] = ()) -> T:
     """Read the stored form of an instance of `kind`, of this version or an older one.
 
     Args:
-        kind: what it is of.
+        kind: the class of the instance.
         data: the stored form.
         beside: what `to_parts` left out of it.
 
     Raises:
-        ValueError: the bytes are not that, or a newer version wrote them.
+        ValueError: the bytes are no such form, or a newer version wrote them.
     """
     try:
         version, packed, body = unpack(checked(data))
@@ -291,7 +291,7 @@ def from_bytes(kind: type[T], data: bytes, beside: Sequence[bytes] = ()) -> T:
 
 
 def _reader(hint: Any, shapes: Shapes) -> Reader:
-    """Return what turns a plain value into one of this type."""
+    """Return a function that turns a plain value into one of this type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _optional(hint, [argument for argument in arguments if argument is not types.NoneType], shapes)
@@ -321,7 +321,7 @@ def _as_is(value: Any) -> Any:
 
 def _optional(hint: Any, others: list[Any], shapes: Shapes) -> Reader:
     if len(others) != 1:
-        # Which one it was is not stored; a union of plain types needs no reader.
+        # Which type it was is not stored; a union of plain types needs no reader.
         assert all(_reader(other, shapes) is _as_is for other in others), f"{hint} has no stored form"
         return _as_is
     read = _reader(others[0], shapes)

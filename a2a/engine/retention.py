@@ -18,19 +18,19 @@ from .task_state import Task
 __all__ = ["BATCH_BYTES", "LOOK_AGAIN_MS", "TOGETHER_MS", "Fate", "Retention", "fate_of", "may_leave", "shelved"]
 
 TOGETHER_MS = 250
-"""What is due within this time leaves together: a record for each would be one more on every task."""
+"""What is due within this time leaves together: a record for each would be one more for every task."""
 _BATCH = 256
-"""Tasks or conflicts of one queue at a time: each is written out, and the loop has other things to do."""
+"""Most tasks or conflicts of one queue at a time: each is written out, and the loop has other things to do."""
 _LOOKS_MAX = 1_024
-"""What is due and cannot leave is looked at so many at a time, some microseconds each: after a start all sub-tasks
-whose parents are open are due together, and may be hundreds of thousands."""
+"""Most looks at a time at what is due, some microseconds each: after a start all sub-tasks whose parents are open are
+due together, may be hundreds of thousands, and cannot leave."""
 BATCH_BYTES = 4 * 1024 * 1024
-"""Bytes of their payloads from which on a record names no further one."""
+"""Bytes of payloads from which a record names no further task or conflict."""
 _CROWD_SHARE = 256
-"""Beyond what there is room for by so small a part of it nobody leaves: together they cost less than one by one. A task
-at a time took 1.73 ms while there was room, and 1.98 when each that came in had one go."""
+"""Nothing leaves for lack of room until there is too much by one part in this many: tasks cost less together than one
+by one. A task took 1.73 ms while there was room, and 1.98 ms when each new one made another leave."""
 LOOK_AGAIN_MS = 1_000
-"""What was not ready is looked at again after its time to linger, but not sooner than this."""
+"""What could not leave is looked at again after its time to linger, but no sooner than this."""
 
 
 class Fate(Enum):
@@ -39,22 +39,22 @@ class Fate(Enum):
     LEAVES = "leaves"
     STAYS = "stays"
     UNREAD = "unread"
-    """It stays, and mail about it is not acknowledged, as far as that is recorded."""
+    """It stays: mail about it is not acknowledged, as far as the records say."""
     GONE = "gone"
-    """It is not there any more."""
+    """It is no longer there."""
 
 
 def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
-    """Tell whether nobody in memory needs the task any more.
+    """Tell whether nobody needs the task in memory any longer.
 
-    A sub-task waits until its parent has ended, since every attempt at the parent is told of it; a parent leaves
-    after the last of its sub-tasks, or with it (`leaving`).
+    A sub-task waits until its parent has ended, since every attempt at the parent is told of it; a parent leaves after
+    the last of its sub-tasks, or with it (`leaving`).
     """
     if not task.is_terminal:
         return False
     kind, _, conflict = task.scope.partition(":")
     if kind == "conflict" and conflict in ledger.open_conflicts:
-        return False  # its answer counts when the others have come
+        return False  # its answer counts once the others have come
     parent = ledger.tasks.get(task.parent) if task.parent else None
     if parent is not None and not parent.is_terminal:
         return False
@@ -67,10 +67,10 @@ def fate_of(ledger: Ledger, name: str, wanted: Container[object], leaving: Conta
     """Return what becomes of a task.
 
     Args:
-        ledger: where it is, or was.
-        name: its id.
-        wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
-        leaving: those that leave with it.
+        ledger: the ledger.
+        name: the task's id.
+        wanted: ids, and keys with their scope, that are being looked up for somebody: these stay.
+        leaving: the tasks that leave with it.
     """
     task = ledger.tasks.get(name)
     if task is None:
@@ -100,12 +100,12 @@ def shelved(task: Task) -> ArchivedTask:
 
 
 class Retention:
-    """What has ended and is in memory, by when it is to be looked at.
+    """What has ended and is still in memory, by when to look at it.
 
     Args:
-        linger_ms: how long it stays, at least, where there is room.
-        count_max: beyond so many the oldest leave sooner.
-        bytes_max: beyond so many bytes of their payloads likewise.
+        linger_ms: how long it stays at least, while there is room.
+        count_max: the number beyond which the oldest leave sooner.
+        bytes_max: the bytes of their payloads beyond which the oldest leave sooner.
     """
 
     def __init__(self, linger_ms: int, count_max: int, bytes_max: int) -> None:
@@ -114,16 +114,16 @@ class Retention:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._crowded_at = 0
-        """When to look again where there are too many: those looked at last could not leave."""
+        """When to look again while it is crowded: those looked at last could not leave."""
         self._heap: list[tuple[int, int, str, int]] = []
         """(time, position where it began, name, bytes of its payloads)."""
 
     def add(self, name: str, lsn: int, size: int, since: int) -> None:
-        """Note what has ended, or is back, at this time.
+        """Note what has ended, or was recalled, at this time.
 
         Args:
             name: its id.
-            lsn: where it began; of those that are due together the one before leaves first.
+            lsn: the position where it began; of those due together the lower one leaves first.
             size: bytes of its payloads.
             since: the time.
         """
@@ -139,10 +139,10 @@ class Retention:
         return min(due, self._crowded_at) if self._is_crowded(_CROWD_SHARE) else due
 
     def take(self, fate: Callable[[str, Container[str]], Fate], now: int) -> tuple[list[str], bool]:
-        """Return what leaves now, a batch at most; and whether mail alone may have kept something back.
+        """Return what leaves now, at most a batch, and whether mail alone may have kept something back.
 
         Args:
-            fate: says what becomes of one, given those that leave with it.
+            fate: returns what becomes of a name, given the names that leave with it.
             now: the current time.
         """
         due = self.next_deadline()
@@ -175,6 +175,6 @@ class Retention:
         return list(leaving), has_mail
 
     def _is_crowded(self, share: int = 0) -> bool:
-        """Tell whether there are more than there is room for, and by this part of it more, where one is given."""
+        """Tell whether there is more than there is room for, by at least one part in `share` if that is given."""
         count, size = (self._count_max // share, self._bytes_max // share) if share else (0, 0)
         return len(self._heap) > self._count_max + count or self._bytes > self._bytes_max + size

@@ -1,9 +1,9 @@
 """The whole state of a ledger as bytes, and its hash.
 
 A snapshot is what the records up to a position add up to, so that a start need not fold them all. It is no second
-truth: one that another version wrote, or that cannot be read, is left aside and the log is folded. Marks that the
-passes clear are no state. Large byte strings that can be had elsewhere are named in it and not written again. It knows
-nothing of where these and snapshots are kept.
+truth: if another version wrote it, or it cannot be read, it is ignored and the log is folded. Marks that the passes
+clear are not part of the state. Large byte strings kept elsewhere are named in it and not written again. It does not
+know where these or the snapshots are kept.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .task_state import Task
 __all__ = ["VERSION", "load", "none_kept", "state_hash", "to_bytes"]
 
 VERSION = 2
-"""To be raised where `apply` makes something else of the same records; other fields are noticed without it."""
+"""Raise it when `apply` makes something else of the same records; changed fields are noticed without it."""
 
 
 @dataclass(slots=True)
 class _State:
-    """What a ledger holds, without what follows from the rest."""
+    """What a ledger holds, without what can be derived from the rest."""
 
     version: int
     fields: str
@@ -51,7 +51,7 @@ class _State:
     tasks: list[Task]
     holding: dict[str, dict[str, int]]
     by_skill: dict[str, list[str]]
-    """Skill to its agents, in their order."""
+    """Skill to its agents, in order."""
     open_tasks: list[str]
     delegating: dict[str, int]
     conflict_mail: dict[str, int]
@@ -59,7 +59,7 @@ class _State:
     recalled: list[str]
     claims: list[Claim]
     claim_owners: dict[str, list[int]]
-    """Owner to its claims, in their order."""
+    """Owner to its claims, in order."""
     claim_numbers: dict[str, Numbers]
     conflicts: dict[str, Conflict]
     conflicts_archived: int
@@ -108,12 +108,12 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
 
 
 def to_bytes(ledger: Ledger, blob_of: Callable[[bytes], bytes | None] = lambda _: None) -> bytes:
-    """Return the ledger's state.
+    """Return the ledger's state as a snapshot.
 
     Args:
-        ledger: whose.
-        blob_of: returns the name under which a large byte string is kept, by which `load` asks for it; None: it is not,
-            and has to be written out.
+        ledger: the ledger.
+        blob_of: returns the name under which a large byte string is kept, by which `load` asks for it; None: it is not
+            kept, and has to be written out.
     """
     names: list[bytes] = []
 
@@ -128,7 +128,7 @@ def to_bytes(ledger: Ledger, blob_of: Callable[[bytes], bytes | None] = lambda _
 
 
 class OtherNamespaceError(ValueError):
-    """A snapshot is of another namespace than the one asked for."""
+    """The snapshot is of another namespace than the one asked for."""
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"it is of the namespace {found}, not {wanted}")
@@ -147,16 +147,16 @@ def _read(data: bytes, blob: Callable[[bytes], bytes]) -> _State:
 
 
 def namespace_of(body: bytes) -> str:
-    """Return the namespace that a snapshot is of.
+    """Return the namespace of a snapshot.
 
     Raises:
-        ValueError: it is not one of this version.
+        ValueError: it is no snapshot of this version.
     """
     return _read(body, lambda _: b"").namespace
 
 
 def none_kept(name: bytes) -> bytes:
-    """Return what is kept under a name, where nothing is kept.
+    """Look up a large byte string by name, where none are kept.
 
     Raises:
         ValueError: always.
@@ -165,16 +165,16 @@ def none_kept(name: bytes) -> bytes:
 
 
 def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept) -> Ledger:
-    """Return the ledger that a snapshot holds.
+    """Return the ledger of a snapshot.
 
     Args:
         body: the snapshot.
-        namespace: whose it is to be.
-        blob: returns what is kept under a name.
+        namespace: the namespace it has to be of.
+        blob: returns the byte string kept under a name.
 
     Raises:
-        OtherNamespaceError: it is one of another namespace.
-        ValueError: it is not one of this version; the records have to be folded.
+        OtherNamespaceError: it is of another namespace.
+        ValueError: it is no snapshot of this version; the records have to be folded.
     """
     state = _read(body, blob)
     if state.namespace != namespace:
@@ -214,9 +214,9 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
 
 
 def state_hash(ledger: Ledger) -> str:
-    """Return the SHA-256 of the state, in hex: ledgers with the same one are the same, to the order of every map.
+    """Return the SHA-256 of the state, in hex: ledgers with the same hash are the same, down to the order of every map.
 
-    In front stands which fields the state has: hashes of versions that keep other ones say nothing about each other.
+    A fingerprint of the state's fields precedes it: hashes of versions with other fields cannot be compared.
     """
     digest = hashlib.sha256()
     for piece in _pieces(ledger):
