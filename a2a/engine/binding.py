@@ -1,7 +1,7 @@
-"""A2A's operations on the one engine there is (spec BIND).
+"""A2A's operations on the same engine (spec BIND).
 
-An operation is said again in this protocol's own messages, and their handlers decide: a message is a delegation, an
-answer or a word, by its id as the key. What they refuse becomes one of A2A's errors, by the table in `errors`.
+An operation becomes one of this protocol's own messages, and its handler decides: an A2A message is a delegation, an
+answer or a word, with its id as the key. A refusal becomes one of A2A's errors, by the table in `errors`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["RELAYED_DEPTH", "RELAYED_ITEMS", "listed", "need_of", "on_a2a_call",
 
 RELAYED_DEPTH = 16
 RELAYED_ITEMS = 1_000
-"""Of what a message says beside its parts: the specification of a task travels in a frame's body (spec LIMIT-2)."""
+"""Limits of a message besides its parts: the specification of a task travels in a frame's body (spec LIMIT-2)."""
 
 _OF_A_MESSAGE = ("SendMessage", "SendStreamingMessage")
 _OF_A_TASK = ("GetTask", "CancelTask", "SubscribeToTask")
@@ -47,7 +47,7 @@ Handler = Callable[[World, Connection, A2ACall, dict[str, Any], int], Called]
 
 
 def on_a2a_call(world: World, sender: Connection, message: A2ACall, now: int) -> Called:
-    """Somebody asks by one of A2A's operations. Spec BIND-2 to BIND-12."""
+    """Take a call of one of A2A's operations. Spec BIND-2 to BIND-12."""
     try:
         request = read_request(message.operation, message.version, message.payload)
         return _HANDLERS[message.operation](world, sender, message, request, now)
@@ -83,7 +83,7 @@ def _send(world: World, sender: Connection, call: A2ACall, request: dict[str, An
 
 
 def _called(said: Message, decision: Decision, task: str | None, **how: Any) -> Called:
-    """Return a call's decision: that of one of this protocol's own messages."""
+    """Return a call's decision, made from that of one of this protocol's own messages."""
     answer = decision.reply
     if not isinstance(answer, Error):
         return Called(decision.records, task=task, **how)
@@ -102,7 +102,7 @@ def _find_room(world: World, sender: Connection) -> None:
 def _delegation(
     world: World, sender: Connection, message: dict[str, Any], request: dict[str, Any], parts: bytes
 ) -> TaskDelegate:
-    """Return the delegation that a message without a task is."""
+    """Return a message without a task as the delegation that it is."""
     ledger, key = world.ledger, message["messageId"]
     relayed: dict[str, Any] = {"message": {name: value for name, value in message.items() if name != "parts"}}
     if "metadata" in request:
@@ -127,7 +127,7 @@ def _delegation(
 
 
 def _skill(ledger: Ledger, message: dict[str, Any], known: Task | None) -> str:
-    """Return the skill a message is for: the one it names, else that of its task, else the only one there is."""
+    """Return the skill a message is for: the one it names, else its task's, else the only one on file."""
     named = message.get("metadata", {}).get(BINDING)
     if named is not None:
         skill = named.get("skill") if isinstance(named, dict) else None
@@ -146,7 +146,7 @@ def _skill(ledger: Ledger, message: dict[str, Any], known: Task | None) -> str:
 
 
 def _check_media(world: World, skill: str, media: list[str]) -> None:
-    """Refuse what no agent with the skill takes; a skill that nobody has yet may come with one that does."""
+    """Refuse media that no agent with the skill takes; if nobody has it yet, an agent that takes them may come."""
     agents, hashes = world.ledger.by_skill.get(skill, {}), world.live.schema_hashes
     for one in media if agents else ():
         wanted = AgentFilter(skill=skill, media_type=one)
@@ -159,7 +159,7 @@ def _check_media(world: World, skill: str, media: list[str]) -> None:
 def _say_more(
     world: World, sender: Connection, message: dict[str, Any], parts: bytes, now: int
 ) -> tuple[Message, Decision]:
-    """Say what a message to a task is: the answer to its open question, or else a word to whoever is at work on it."""
+    """Take a message to a task: the answer to its open question, or else a word to the agent at work on it."""
     task, key = _task(world, message["taskId"]), message["messageId"]
     if message.get("contextId") not in (None, task.context_id):
         detail = f"task {task.id} is of context {task.context_id}, not {message['contextId']}"
@@ -229,7 +229,7 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
             page = in_archive(query_of(request))
             return None if page is None else Need(sender.id, ended=page)
     except Fault:
-        return None  # its handler says why
+        return None  # the handler says why
     key: tuple[str, str] | None = None
     named: str | None = None
     contexts: tuple[str, ...] = ()
@@ -250,12 +250,12 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
 
 
 def listed(ledger: Ledger, message: A2ACall) -> list[Task]:
-    """Return the tasks in memory that may be on a page: some may leave it before the archive has answered."""
+    """Return the tasks in memory that may be on a page: some may leave memory before the archive answers."""
     return newest(ledger, query_of(_request(message)))
 
 
 def on_list(world: World, message: A2ACall, lent: Collection[str], archived: int) -> Called:
-    """Answer with a page that memory and the archive have together."""
+    """Answer with a page merged from memory and the archive."""
     return Called(reply=page_of(world, query_of(_request(message)), lent, archived))
 
 

@@ -1,8 +1,8 @@
-"""A peer's own machine for A2A's operations it has called: answers and streams, over all its connections (spec BIND).
+"""A peer's machine for its calls of A2A's operations: answers and streams, over all its connections (spec BIND).
 
-Pure, like its sisters: replies and notices in, changed calls out. What has no answer yet is said again by the session.
-A stream that has begun goes on behind a new handshake, from the newest generation of which all has come (spec BIND-17);
-where its task has ended meanwhile, the task as it is then is its last event. Used by clients.
+Pure, like its siblings: replies and notices in, changed calls out. The session repeats calls without an answer. A
+stream that has begun resumes after a new handshake, from the newest generation that has arrived whole (spec BIND-17);
+if its task has ended meanwhile, the task as it is then is its last event. Used by clients.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from ..protocol.session import PeerSession, Reply
 __all__ = ["UNSUPPORTED_OPERATION", "Answer", "FollowedCall", "FollowedCalls"]
 
 _BYTES_MAX = 4 * 1024 * 1024
-"""Bytes of events that wait for whoever follows a stream: one that is further behind ends, and may be taken up."""
+"""Bytes of events kept for a stream's follower: if it falls further behind, the stream ends, and may be resumed."""
 UNSUPPORTED_OPERATION = -32004
-"""What a stream about a task that has ended is refused with."""
+"""The code that refuses a stream about a task that has ended."""
 
 Answer = A2AResult | A2AFault | A2AEvent
 
 
 @dataclass(slots=True, eq=False)
 class FollowedCall:
-    """An operation that was called, in the eyes of who called it."""
+    """A called operation, as its caller knows it."""
 
     call: A2ACall
     newest_only: bool = False
-    """Whether of what came and was not taken only the newest is kept."""
+    """Whether only the newest of the answers not taken yet is kept."""
     generation: int = 0
-    """The newest generation of the task of which all has come: where a stream goes on."""
+    """The newest generation of the task that has arrived whole: a stream resumes here."""
     task: str = ""
     """The task a stream is about; empty before its first event."""
     values: list[Answer] = field(default_factory=list)
-    """What came and was not taken yet. An event's generation is the newest of which all has come with it."""
+    """Answers not taken yet. An event's generation is the newest that is whole once it has arrived."""
     size: int = 0
     """Bytes of the events among them."""
     refused: Error | None = None
-    """It does not go on: the coordinator would not, or cannot be reached."""
+    """Why the call ended early: the coordinator refused it, or cannot be reached."""
     is_over: bool = False
-    """Whether the last answer has come."""
+    """Whether the last answer has arrived."""
 
     def take(self) -> list[Answer]:
-        """Return what came since it was called last."""
+        """Return what has arrived since this was last called."""
         values, self.values, self.size = self.values, [], 0
         return values
 
 
 class FollowedCalls:
-    """The operations one peer has called and still cares about."""
+    """The operations that one peer called and still cares about."""
 
     def __init__(self, session: PeerSession) -> None:
         self.session = session
         self.left = 0
-        """Calls of this connection that nobody follows: no word ends a stream before its task has (spec BIND-18)."""
+        """Calls of this connection that nobody follows: nothing ends a stream before its task ends (spec BIND-18)."""
         self._open: dict[str, FollowedCall] = {}
-        """By the request that is or was answered last, on this connection or for the next one."""
+        """By the request that was answered last or is awaited, on this connection or for the next one."""
         self._refusal: Error | None = None
         """What every call is refused with, until there is a connection again."""
 
@@ -69,7 +69,7 @@ class FollowedCalls:
         return bool(self._open)
 
     def make(self, call: A2ACall, *, newest_only: bool = False) -> FollowedCall:
-        """Call an operation; the returned record changes as answers come. forget() it when nobody cares any more.
+        """Call an operation; the returned record changes as answers arrive. forget() it when nobody cares any more.
 
         Args:
             call: the operation.
@@ -86,18 +86,18 @@ class FollowedCalls:
         return followed
 
     def forget(self, followed: FollowedCall) -> None:
-        """Follow a call no more. What it was about goes on."""
+        """Stop following a call. What it was about goes on."""
         for request in [request for request, known in self._open.items() if known is followed]:
             del self._open[request]
             self.left += self.session.is_open
             self.session.forget(request)
 
     def refuse(self, error: Error, only: Collection[FollowedCall] | None = None) -> list[FollowedCall]:
-        """End calls that have no last answer, and return them.
+        """End calls without a last answer, and return them.
 
         Args:
-            error: what who follows them is told.
-            only: these; by default all, and those that are made before the next connection.
+            error: what their followers are told.
+            only: these calls; by default all, and those made before the next connection.
         """
         if only is None:
             self._refusal = error
@@ -108,7 +108,7 @@ class FollowedCalls:
         return ended
 
     def on_welcome(self) -> None:
-        """Have the streams go on that had begun; what had no answer is said again by the session."""
+        """Resume the streams that had begun; the session itself repeats calls without an answer."""
         self._refusal = None
         self.left = 0
         for request, followed in list(self._open.items()):
@@ -118,7 +118,7 @@ class FollowedCalls:
                 self._open[self.session.request(call)] = followed
 
     def on_reply(self, reply: Reply) -> list[FollowedCall]:
-        """Take an answer, and return the calls that it has news for."""
+        """Take a reply, and return the calls that it has news for."""
         followed, message = self._open.get(reply.re), reply.message
         if followed is None:
             return []
@@ -137,11 +137,11 @@ class FollowedCalls:
             last = A2AEvent(followed.task, generation, b'{"task":%b}' % message.payload, last=True)
             return self._take(reply.re, followed, last)
         if isinstance(message, A2AEvent) and not message.last:
-            return []  # the task as it is: what it came by follows
+            return []  # the task as it is: the events that led to it follow
         return self._take(reply.re, followed, message)
 
     def on_notice(self, message: Message, re: str | None) -> list[FollowedCall]:
-        """Take a notice, and return the calls it has news for."""
+        """Take a notice, and return the calls that it has news for."""
         followed = None if re is None else self._open.get(re)
         return [] if re is None or followed is None else self._take(re, followed, message)
 
@@ -169,12 +169,12 @@ class FollowedCalls:
 
 
 def _whole_with(event: A2AEvent, from_gen: int | None) -> int:
-    """Return the newest generation of which all has come with an event (spec BIND-15, BIND-16)."""
+    """Return the newest generation that is whole once an event has arrived (spec BIND-15, BIND-16)."""
     told = json.loads(event.payload)
     if "task" in told and from_gen is not None:
-        return from_gen  # what it came by follows
+        return from_gen  # the events that led to it follow
     piece = told.get("artifactUpdate")
-    # The status follows the artifacts of a result; a provisional piece has a generation of its own.
+    # The status follows the artifacts of a result; a provisional chunk has a generation of its own.
     is_part = piece is not None and not (piece.get("metadata") or {}).get("provisional")
     return event.generation - 1 if is_part else event.generation
 

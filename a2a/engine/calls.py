@@ -1,7 +1,7 @@
 """Calls of A2A's operations that are not over: those that wait for their task, and streams (spec BIND).
 
-They belong to their connection, like watches, and nothing of them is stored: who comes back calls again, by the same
-message, and meets the same task. The coordinator looks here when a task that somebody called about has changed.
+They belong to their connection, like watches, and are never stored: a caller that comes back calls again with the same
+message, and gets the same task. The coordinator looks here when a task with open calls has changed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .task_state import Task
 __all__ = ["answers", "begin", "leave_calls", "progress_answers"]
 
 Told = tuple[Connection, str, Message]
-"""On which connection, to which request, what."""
+"""(connection, request it answers, message)."""
 
 
 def begin(world: World, sender: Connection, request: str, called: Called, task: Task) -> Iterator[Message]:
-    """Return what a call is answered with at once, and keep it where more is to come."""
+    """Yield what a call is answered at once, and keep the call if more is to come."""
     call = OpenCall(sender, request, called.streams)
     if called.streams:
         yield from _opening(world, call, called, task)
@@ -32,14 +32,14 @@ def begin(world: World, sender: Connection, request: str, called: Called, task: 
         return
     if task.is_terminal:
         return
-    if request in sender.calls:  # who uses an id twice could not tell the answers apart
+    if request in sender.calls:  # a caller that uses an id twice could not tell the answers apart
         _forget(world.live, sender, request)
     sender.calls[request] = task.id
     world.live.calls.setdefault(task.id, {})[sender.id, request] = call
 
 
 def _opening(world: World, call: OpenCall, called: Called, task: Task) -> Iterator[Message]:
-    """Return the beginning of a stream: the task as it is, and what the caller has missed of how it came so."""
+    """Yield the beginning of a stream: the task as it is, then the events that the caller has missed."""
     try:
         first = encode({"task": shown(world, task)})
     except Fault as fault:
@@ -54,7 +54,7 @@ def _opening(world: World, call: OpenCall, called: Called, task: Task) -> Iterat
 
 
 def answers(world: World, task: Task) -> Iterator[Told]:
-    """Return what open calls about a task are answered now that it has changed, and let go of those that are over."""
+    """Yield the answers to open calls about a task that has changed, and drop the calls that are over."""
     calls = world.live.calls[task.id]
     for key, call in list(calls.items()):
         if call.is_stream:
@@ -81,7 +81,7 @@ def _goes_on(task: Task, call: OpenCall) -> Iterator[Message]:
 
 
 def progress_answers(world: World, task: Task, progress: Progress) -> Iterator[Told]:
-    """Return what streams about a task are told of progress."""
+    """Yield what streams about a task are told of progress."""
     for call in world.live.calls.get(task.id, {}).values():
         if call.is_stream:
             update = encode(progress_update(task, progress))
@@ -104,7 +104,7 @@ def _forget(live: Live, caller: Connection, request: str) -> None:
 
 
 def _stands_still(task: Task) -> bool:
-    """Tell whether a task has ended, or waits for whoever called: A2A's terminal and interrupted states."""
+    """Tell whether a task has ended, or waits for its caller: A2A's terminal and interrupted states."""
     return task.is_terminal or task.state is TaskState.PARKED
 
 

@@ -1,7 +1,7 @@
 """Pages of tasks as A2A lists them: those whose status changed last come first (spec BIND-11).
 
-Memory has the open tasks and those that ended lately, the archive all others. A page is put together of both, by the
-time and the position of each task, which is also what a page token says.
+Memory has the open tasks and those that ended lately, the archive all others. A page merges both, by the time and the
+position of each task; a page token names these two.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from .task_state import Task
 __all__ = ["PAGE", "Query", "in_archive", "newest", "page_of", "query_of"]
 
 PAGE = 50
-"""Tasks on a page, where none are asked for."""
+"""Tasks on a page, if the request names no number."""
 _TOKEN = re.compile(r"(\d{1,15})\.(\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which tasks, and how many."""
+    """Which tasks to list, and how many."""
 
     size: int
     behind: tuple[int, int] | None
-    """Those that changed before this time, or at it and stand before this position."""
+    """Only tasks that changed before this time, or at it and with a lower position than this."""
     state: str | None
     context_id: str | None
     since: int
     with_artifacts: bool
 
     def passes(self, task: Task) -> bool:
-        """Tell whether a task is one of those that are listed, on whichever page."""
+        """Tell whether a task is listed on any page."""
         return (
             task.since >= self.since
             and (self.context_id is None or self.context_id == task.context_id)
@@ -55,10 +55,10 @@ class Query:
 
 
 def query_of(request: dict[str, Any]) -> Query:
-    """Return what a ListTasksRequest asks for.
+    """Return the query of a ListTasksRequest.
 
     Raises:
-        Fault: its page token or its time is none.
+        Fault: its page token or its time is invalid.
     """
     behind, since = None, 0
     if token := request.get("pageToken"):
@@ -84,7 +84,7 @@ def query_of(request: dict[str, Any]) -> Query:
 
 
 def in_archive(query: Query) -> EndedPage | None:
-    """Return what to ask the archive for, or None where no archived task passes."""
+    """Return what to ask the archive for, or None if no archived task passes."""
     ended = {outside(kind, was_leased=True): kind.value for kind in TERMINAL}
     if query.state is not None and query.state not in ended:
         return None
@@ -97,12 +97,12 @@ def _place(task: Task) -> tuple[int, int]:
 
 
 def newest(ledger: Ledger, query: Query, lent: Iterable[str] = ()) -> list[Task]:
-    """Return the tasks of a page, and one more where there is one.
+    """Return the tasks of a page, and one more if there is one.
 
     Args:
-        ledger: where they are.
+        ledger: the ledger.
         query: what is asked for.
-        lent: those of its tasks that are there for this decision only.
+        lent: tasks that are in the ledger for this decision only.
     """
     tasks = [ledger.tasks[name] for name in (*lent, *ledger.recalled)]
     if query.context_id is None:
@@ -114,13 +114,13 @@ def newest(ledger: Ledger, query: Query, lent: Iterable[str] = ()) -> list[Task]
 
 
 def _first(tasks: Iterator[Task], query: Query) -> list[Task]:
-    """Return as many as a page may need, of tasks of which the newest come first."""
+    """Return as many tasks as a page may need, given tasks with the newest first."""
     found: list[Task] = []
     for task in tasks:
         if task.since < query.since:
             break
         if len(found) > query.size and task.since < found[-1].since:
-            break  # not before: those of one millisecond come in no order
+            break  # not earlier: tasks of one millisecond come in no order
         if query.is_ahead(task):
             found.append(task)
     return found
@@ -139,9 +139,9 @@ def page_of(world: World, query: Query, lent: Collection[str], archived: int) ->
     """Return a page.
 
     Args:
-        world: its ledger has what the archive found as well.
+        world: the coordinator's state, with what the archive found lent to its ledger.
         query: what is asked for.
-        lent: the tasks that are there for this decision only.
+        lent: tasks that are in the ledger for this decision only.
         archived: how many tasks in the archive pass.
     """
     ledger = world.ledger
@@ -162,7 +162,7 @@ def page_of(world: World, query: Query, lent: Collection[str], archived: int) ->
 
 
 def _one(world: World, task: Task, query: Query) -> dict[str, Any]:
-    """Return a task as a page shows it. One whose result cannot be shown does not keep the others from being."""
+    """Return a task as a page shows it. If its result cannot be shown, its page still shows the others."""
     if query.with_artifacts:
         try:
             return shown(world, task)

@@ -1,4 +1,4 @@
-"""Looking without changing: tasks in A2A's form, pages of them, and what happened to them (spec READ, WATCH)."""
+"""Reading without change: tasks in A2A's form, pages of them, and what happened to them (spec READ, WATCH)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 _MANY = 8
-"""One in so many tasks passes, or more: then the newest are gone through for a page, and not all that may pass."""
+"""If more than one task in this many may pass, the newest tasks are walked for a page, not the candidates."""
 
 
 def timestamp(ms: int) -> str:
-    """Return a time as A2A writes it."""
+    """Return a time, in milliseconds since the epoch, as A2A writes it."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -161,7 +161,7 @@ def on_task_list(world: World, sender: Connection, message: TaskList, now: int) 
 
 
 def _position(ledger: Ledger, before: str) -> int | None:
-    """Return where a page goes on. The task itself may be gone, its id says where it stood."""
+    """Return the position a page continues from. The task itself may be gone; its id says where it stood."""
     namespace, _, number = before.rpartition("-")
     is_id = namespace == ledger.namespace and number.isdecimal() and len(number) < 20
     return int(number) if is_id and 0 < int(number) <= ledger.lsn else None
@@ -185,9 +185,9 @@ def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]
 
 
 def _candidates(ledger: Ledger, message: TaskList) -> Iterable[Task]:
-    """Return tasks among which are all that pass, newest first, but for those that are back.
+    """Return tasks that include all that pass, newest first, except recalled ones.
 
-    Of half a million tasks few may pass, and nobody else is answered meanwhile. Where many do, a page is full soon.
+    Of half a million tasks few may pass, and nobody else is answered meanwhile. If many pass, a page is full soon.
     """
     index = ledger.index
     found: list[Collection[Task]] = []
@@ -207,13 +207,13 @@ def _candidates(ledger: Ledger, message: TaskList) -> Iterable[Task]:
 
 
 def page_of(message: TaskList, shown: list[tuple[int, dict[str, Any]]]) -> TaskPage:
-    """Return the page that begins with the first of these."""
+    """Return the page that begins with the first of these views."""
     tasks = [shown_task for _, shown_task in shown[: message.limit]]
     return TaskPage(tasks, tasks[-1]["id"] if len(shown) > message.limit else None)
 
 
 def page_wanted(ledger: Ledger, message: TaskList) -> Page | None:
-    """Return what to ask the archive for, or None where no archived task can be on the page."""
+    """Return what to ask the archive for, or None if no archived task can be on the page."""
     before = None if message.before is None else _position(ledger, message.before)
     if message.before is not None and before is None:
         return None
@@ -238,7 +238,7 @@ def _listed(task: Task, wanted: TaskList) -> bool:
 
 
 def on_task_watch(world: World, sender: Connection, message: TaskWatch, now: int) -> Decision:
-    """Send what happened since a generation, then what happens. Spec WATCH-1 to WATCH-3."""
+    """Send the events since a generation, then each new event. Spec WATCH-1 to WATCH-3."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -248,7 +248,7 @@ def on_task_watch(world: World, sender: Connection, message: TaskWatch, now: int
 
 
 def event_notice(task: Task, event: Event) -> TaskEventNotice:
-    """Return what watchers are told of one step."""
+    """Return what watchers are told of one event."""
     return TaskEventNotice(task.id, event.generation, event.event, event.state, event.at, event.data, event.payload)
 
 

@@ -1,8 +1,8 @@
-"""Tasks, what happens to them, and the agents on file, in A2A's own JSON (spec BIND).
+"""Tasks, their events, and the agents on file, in A2A's own JSON (spec BIND).
 
-The task is the one of `reading.view`; here it gets what is A2A's alone: artifacts, the words beside its status, the
-pieces of a stream. An agent's result is its own bytes elsewhere; here they are read, as they become a part of A2A's
-JSON, and what is no list of artifacts is a fault of that agent.
+The task is that of `reading.view`, plus what only A2A has: artifacts, the message with its status, the pieces of a
+stream. Elsewhere an agent's result is opaque bytes; here it is read, as it becomes part of A2A's JSON, and a result
+that is no list of artifacts is a fault of that agent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .task_state import Event, Task
 __all__ = ["card", "progress_update", "shown", "updates"]
 
 _MODES = ["application/json", "text/plain"]
-"""Of a card that names none (spec ROUTE-1)."""
+"""The modes of a card that names none (spec ROUTE-1)."""
 
 
 def shown(world: World, task: Task, *, with_artifacts: bool = True) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _artifacts(task: Task) -> list[Any]:
 
 
 def _words(task: Task, state: str) -> dict[str, Any] | None:
-    """Return what an agent, or the coordinator, has to say beside a state: the question, or why it ended so."""
+    """Return what an agent or the coordinator says with a state: the question, or why the task ended so."""
     if state == TaskState.PARKED:
         ask = task.open_ask()
         return None if ask is None else _message(task, f"ask-{ask.ask_no}", _parts_of(ask.payload))
@@ -63,7 +63,7 @@ def _words(task: Task, state: str) -> dict[str, Any] | None:
 
 
 def _parts_of(payload: bytes) -> list[Any]:
-    """Return the parts an agent wrote; what are none are shown as the text they are."""
+    """Return the parts an agent wrote; anything else is shown as text."""
     try:
         parts = decode(payload)
     except ValueError:
@@ -85,7 +85,7 @@ def _message(task: Task, name: str, parts: list[Any]) -> dict[str, Any]:
 
 
 def updates(task: Task, event: Event) -> Iterator[dict[str, Any]]:
-    """Return what a stream tells of one step: at least one StreamResponse, and the status last.
+    """Yield what a stream tells of one event: at least one StreamResponse, the status last.
 
     Raises:
         Fault: the task has ended with a result that is no list of artifacts.
