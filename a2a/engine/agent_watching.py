@@ -1,10 +1,10 @@
-"""A peer's own machine for the agents it watches: who came, went and changed, over all its connections (spec REG-3).
+"""A peer's machine for the agents it watches: who came, left and changed, over all its connections (spec REG-3).
 
-Pure, like its sisters: replies and notices in, changed watches out. A find goes on as long as its connection, and no
-word ends it earlier: one for each skill is shared by all who ask, and kept for who asks next. A connection may have a
-few hundred of them (spec LIMIT-7), also of skills that nobody watches any more; so there are some, and whoever comes
-for a further skill lives on one find of all agents. After a new handshake a find is made again, and what its answer has
-otherwise is what happened meanwhile. Used by clients.
+Pure, like its siblings: replies and notices in, changed watches out. A find lasts as long as its connection, and
+nothing ends it earlier: one per skill is shared by all watchers of the skill, and kept for later ones. A connection may
+have a few hundred finds (spec LIMIT-7), some for skills that nobody watches any more; so their number is limited, and
+watchers of further skills share one find for all agents. After a new handshake a find is made again, and the
+differences in its answer are what happened meanwhile. Used by clients.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ..protocol.session import PeerSession, Reply
 __all__ = ["AgentWatches", "WatchedAgents"]
 
 _VALUES_MAX = 10_000
-"""Events that wait for a watcher: of one that is further behind, those are kept that tell how each agent stands now, as
-behind a lost connection."""
+"""Events kept for a watcher: if it falls further behind, only those are kept that tell how each agent stands now, as
+after a lost connection."""
 
 _FINDS_MAX = 64
-"""Finds of single skills on one connection: each is told of what comes and goes, also where nobody watches it."""
+"""Finds of single skills on one connection: each is told of agents that come and go, even if nobody watches it."""
 
 
 @dataclass(slots=True, eq=False)
 class WatchedAgents:
-    """Agents with a skill, or all, in the eyes of one watcher."""
+    """Agents with a skill, or all agents, as one watcher knows them."""
 
     skill: str | None
     there: dict[str, AgentInfo] = field(default_factory=dict)
-    """Those of whom it was told that they are there, as they were told."""
+    """The agents it was told are there, as they were told."""
     values: list[AgentEvent] = field(default_factory=list)
-    """What happened and was not taken yet."""
+    """Events not taken yet."""
     kept: int = 0
-    """How many were kept when it was too far behind last: it looks again when there are twice as many."""
+    """How many events were kept when it last fell too far behind: they are reduced again at twice as many."""
     refused: Error | None = None
-    """It does not go on: the coordinator would not."""
+    """Why the coordinator refused the watch, if it did."""
 
 
 class AgentWatches:
@@ -49,15 +49,15 @@ class AgentWatches:
         self._finds: dict[str | None, str] = {}
         """Skill to the find that goes on for it on this connection."""
         self._asked: dict[str, list[WatchedAgents]] = {}
-        """Finds without an answer, and whom it is for."""
+        """Finds without an answer, with the watchers that wait for it."""
 
     @property
     def are_open(self) -> bool:
-        """Whether somebody waits for agents."""
+        """Whether somebody watches agents."""
         return bool(self._watched)
 
     def watch(self, skill: str | None = None) -> WatchedAgents:
-        """Watch; the returned record changes as news come. forget() it when nobody cares any more."""
+        """Watch; the returned record changes as news arrive. forget() it when nobody cares any more."""
         watched = WatchedAgents(skill)
         self._watched.setdefault(skill, []).append(watched)
         self._ask(skill, [watched])
@@ -76,7 +76,7 @@ class AgentWatches:
                 self.session.forget(find)
 
     def on_welcome(self) -> None:
-        """Find again what is still watched; a find that had no answer is made again by the session."""
+        """Repeat the finds that are still watched; the session itself repeats those that had no answer."""
         self._finds = {skill: find for skill, find in self._finds.items() if find in self._asked}
         for skill, watching in self._watched.items():
             if skill in self._finds:
@@ -85,7 +85,7 @@ class AgentWatches:
                 self._ask(skill, list(watching))
 
     def on_reply(self, reply: Reply) -> list[WatchedAgents]:
-        """Take an answer, and return the watches that it has news for or ended."""
+        """Take a reply, and return the watches that it has news for or ended."""
         asking = self._asked.pop(reply.re, None)
         if asking is None:
             return []
@@ -103,7 +103,7 @@ class AgentWatches:
         return [watched for watched in asking if watched.values or watched.refused]
 
     def on_notice(self, message: Message, re: str | None) -> list[WatchedAgents]:
-        """Take a notice, and return the watches it has news for."""
+        """Take a notice, and return the watches that it has news for."""
         told: list[WatchedAgents] = []
         if isinstance(message, AgentEvent):
             for skill in [skill for skill, find in self._finds.items() if find == re]:
@@ -111,12 +111,12 @@ class AgentWatches:
         return told
 
     def _tell(self, watched: WatchedAgents, skill: str | None, event: AgentEvent) -> bool:
-        """Have a watcher know what a find of this skill told, and return whether it is about an agent of its own."""
+        """Pass an event of this skill's find to a watcher, and tell whether it is about one of the watcher's agents."""
         agent = event.agent.agent
         if watched.skill != skill and not _has(event.agent, watched.skill):
             if agent not in watched.there:
                 return False
-            event = replace(event, change="left")  # as the coordinator says it of one that passes no more
+            event = replace(event, change="left")  # as the coordinator tells it of an agent that no longer passes
         watched.values.append(event)
         if len(watched.values) > max(_VALUES_MAX, 2 * watched.kept):
             watched.values = list(_newest(watched.values))
@@ -128,10 +128,10 @@ class AgentWatches:
         return True
 
     def _ask(self, skill: str | None, asking: list[WatchedAgents]) -> None:
-        """Ask who is there, and what happens where no find of this connection tells that already."""
+        """Ask which agents are there, and for events, if no find of this connection tells them already."""
         is_crowded = skill is not None and skill not in self._finds and len(self._finds) >= _FINDS_MAX
         if is_crowded and None not in self._finds:
-            # Before the question who is there, so that nothing is missed between the two.
+            # Asked before the question who is there, so that nothing in between is missed.
             self._asked[self._find(None, watch=True)] = []
         self._asked[self._find(skill, watch=not is_crowded and skill not in self._finds)] = asking
 
@@ -142,7 +142,7 @@ class AgentWatches:
         return request
 
     def _living_on(self, skill: str | None) -> list[WatchedAgents]:
-        """Return whom the find of a skill tells what happens: that of all agents, also those who have no other."""
+        """Return the watchers that a skill's find tells; the find of all agents also tells those without a find."""
         others = (known for known in self._watched if skill is None and known not in self._finds)
         return [watched for known in (skill, *others) for watched in self._watched.get(known, ())]
 
@@ -152,7 +152,7 @@ def _has(agent: AgentInfo, skill: str | None) -> bool:
 
 
 def _newest(events: Sequence[AgentEvent]) -> Iterator[AgentEvent]:
-    """Return what is left to tell of events that were not taken: at most one of each agent, the newest last."""
+    """Reduce untaken events to at most one per agent, the newest last."""
     began: dict[str, str] = {}
     newest: dict[str, AgentEvent] = {}
     for event in events:
@@ -169,7 +169,7 @@ def _newest(events: Sequence[AgentEvent]) -> Iterator[AgentEvent]:
 
 
 def _news(watched: WatchedAgents, agents: Sequence[AgentInfo]) -> Iterator[AgentEvent]:
-    """Return what makes of the agents a watcher knows those that are found, and have it know them."""
+    """Return the events from the agents a watcher knows to those found, and update what it knows."""
     found = {info.agent: info for info in agents}
     there = {agent: info for agent, info in found.items() if info.status != "away"}
     for agent, before in watched.there.items():

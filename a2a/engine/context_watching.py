@@ -1,7 +1,7 @@
-"""A peer's own machine for the contexts it watches: what was written, and where each watch goes on (spec CTX-8).
+"""A peer's machine for the contexts it watches: what was written, and where each watch resumes (spec CTX-8).
 
-Pure, like its sisters: replies and notices in, changed watches out. A watch belongs to a connection, its place in the
-ledger to whoever watches: after a new handshake it goes on from there. Used by clients, and by agents in their tasks.
+Pure, like its siblings: replies and notices in, changed watches out. A watch belongs to a connection, its position in
+the ledger to the watcher: after a new handshake it resumes from there. Used by clients, and by agents in their tasks.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from ..protocol.session import PeerSession, Reply
 __all__ = ["ContextWatches", "Watched"]
 
 _VALUES_MAX = 10_000
-"""Values that wait for a watcher: one that is further behind has to read what is there, as if it had been away."""
+"""Values kept for a watcher: if it falls further behind, it has to read the context, as if it had been away."""
 
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """Keys of one context, in the eyes of one watcher."""
+    """Keys of one context, as one watcher knows them."""
 
     context_id: str
     prefix: str
     lsn: int
-    """The newest write that was seen."""
+    """The position of the newest write seen."""
     values: list[ContextValue] = field(default_factory=list)
-    """What was written and not taken yet."""
+    """Values written and not taken yet."""
     refused: Error | None = None
-    """It does not go on: the coordinator would not, or its watcher was too slow."""
+    """Why the watch ended: the coordinator refused it, or its watcher was too slow."""
 
 
 class ContextWatches:
@@ -42,11 +42,11 @@ class ContextWatches:
 
     @property
     def are_open(self) -> bool:
-        """Whether somebody waits for what is written."""
+        """Whether somebody watches a context."""
         return bool(self._watched)
 
     def watch(self, context_id: str, prefix: str, from_lsn: int) -> Watched:
-        """Watch; the returned record changes as news come. forget() it when nobody cares any more."""
+        """Watch; the returned record changes as news arrive. forget() it when nobody cares any more."""
         watched = Watched(context_id, prefix, from_lsn)
         self._watched.setdefault((context_id, prefix), []).append(watched)
         self._ask(context_id, prefix)
@@ -65,12 +65,12 @@ class ContextWatches:
             self.session.request(ContextWatch(*pair, stop=True))
 
     def on_welcome(self) -> None:
-        """Watch again, each from where it stands."""
+        """Watch again, each watch from where it stands."""
         for context_id, prefix in self._watched:
             self._ask(context_id, prefix)
 
     def on_reply(self, reply: Reply) -> list[Watched]:
-        """Take an answer, and return the watches it ended."""
+        """Take a reply, and return the watches that it ended."""
         pair = self._requests.get(reply.re)
         if pair is None or not isinstance(reply.message, Error):
             return []
@@ -81,7 +81,7 @@ class ContextWatches:
         return ended
 
     def on_notice(self, message: Message, re: str | None) -> list[Watched]:
-        """Take a notice, and return the watches it has news for."""
+        """Take a notice, and return the watches that it has news for."""
         pair = self._requests.get(re or "")
         if pair is None or not isinstance(message, ContextEventNotice):
             return []
@@ -96,14 +96,14 @@ class ContextWatches:
         return told
 
     def _ask(self, context_id: str, prefix: str) -> None:
-        """Ask for what the one that has seen least has not seen: a connection has one watch of a prefix."""
+        """Watch from where the slowest watcher stands: a connection has one watch of a prefix."""
         pair = (context_id, prefix)
         self._drop(pair)
         lsn = min(watched.lsn for watched in self._watched[pair])
         self._requests[self.session.request(ContextWatch(context_id, prefix, lsn))] = pair
 
     def _drop(self, pair: tuple[str, str]) -> None:
-        """Forget the request before: what still comes for it comes again for the next one."""
+        """Forget the earlier request: what still arrives for it is sent again for the next one."""
         for request in [request for request, known in self._requests.items() if known == pair]:
             del self._requests[request]
             self.session.forget(request)

@@ -1,7 +1,7 @@
-"""Who watches tasks, and agents that come and go, and what each is told (spec WATCH-1 to WATCH-4).
+"""Watches of tasks, and of agents that come and go, and what each is told (spec WATCH-1 to WATCH-4).
 
-Watches belong to their connection, and nothing of them is stored: after a new handshake a watch is asked for again,
-from where it stood. The coordinator looks here when a task has changed; what its calls are told is in `calls`.
+Watches belong to their connection, and are never stored: after a new handshake a watch is asked for again, from where
+it stood. The coordinator looks here when a task has changed; `calls` has what open calls are told.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def watch(world: World, sender: Connection, request: str, message: TaskWatch) -> Iterator[Told]:
-    """Begin a watch of a task in memory, and return what it has missed; or end it."""
+    """Begin a watch of a task in memory, and yield what it has missed; or end the watch."""
     if message.stop:
         sender.watches.pop(message.task, None)
         _unwatch(world.live, message.task, sender.id)
@@ -45,13 +45,13 @@ def watch(world: World, sender: Connection, request: str, message: TaskWatch) ->
 
 
 def archived_told(sender: Connection, request: str, message: TaskWatch, task: Task) -> Iterator[Told]:
-    """Return what a watch of a task that has left memory has missed: nothing more will come."""
+    """Yield what a watch of an archived task has missed: nothing more will come."""
     for event in task.history[message.from_gen :] if not message.stop else ():
         yield sender, request, event_notice(task, event)
 
 
 def watchers_told(live: Live, task: Task) -> Iterator[Told]:
-    """Return what a task's watchers are told now that it has changed; with its end their watches are over."""
+    """Yield what the watchers of a changed task are told; the task's end ends their watches."""
     for connection in live.watchers.get(task.id, {}).values():
         request, sent = connection.watches[task.id]
         for event in task.history[sent:]:
@@ -63,7 +63,7 @@ def watchers_told(live: Live, task: Task) -> Iterator[Told]:
 
 
 def progress_told(live: Live, task: Task, progress: Progress) -> Iterator[Told]:
-    """Return what a task's watchers are told of progress."""
+    """Yield what a task's watchers are told of progress."""
     for connection in live.watchers.get(task.id, {}).values():
         yield connection, connection.watches[task.id][0], progress_notice(task, progress)
 
@@ -78,14 +78,14 @@ def _unwatch(live: Live, task: str, connection: int) -> None:
 
 
 def leave_watches(live: Live, gone: Connection) -> None:
-    """Forget the watches of a connection that is over, of tasks and of agents."""
+    """Forget the watches, of tasks and of agents, of a connection that is over."""
     live.finders.pop(gone.id, None)
     for task in gone.watches:
         _unwatch(live, task, gone.id)
 
 
 def finds_passed(world: World, agent_id: str) -> list[tuple[Connection, str]]:
-    """Return those who watch for agents of which this is one, and with which find."""
+    """Return the watches whose filter this agent passes: connection and find request."""
     agent = world.ledger.agents.get(agent_id)
     if agent is None:
         return []
@@ -98,13 +98,13 @@ def finds_passed(world: World, agent_id: str) -> list[tuple[Connection, str]]:
 
 
 def agent_told(world: World, agent_id: str, change: Literal["joined", "left", "changed"], now: int) -> Iterator[Told]:
-    """Return what those who watch for agents are told of one that came, went or changed."""
+    """Yield what watchers are told of an agent that came, left or changed."""
     for connection, request in finds_passed(world, agent_id):
         yield connection, request, change_notice(world, world.ledger.agents[agent_id], change, now)
 
 
 def passes_no_more(world: World, agent_id: str, before: list[tuple[Connection, str]], now: int) -> Iterator[Told]:
-    """Return what those are told for whom an agent that was one of theirs is none any more."""
+    """Yield what watchers are told if an agent no longer passes their filter."""
     agent = world.ledger.agents[agent_id]
     for connection, request in before:
         if not satisfies(agent, connection.finding[request], world.live.schema_hashes):
