@@ -1,8 +1,7 @@
 """The hashes of artifacts that are being streamed (spec ART-4).
 
-An artifact may have many megabytes, and its hash is looked at with each chunk that names one and with each report. What
-was hashed is not hashed again. It follows from the chunks and is never stored; what an attempt that has ended streamed
-is forgotten.
+An artifact may have many megabytes, and its hash is needed with each chunk that names one and with each report, so
+bytes are hashed only once. Derived from the chunks, and never stored; what an ended attempt streamed is forgotten.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ __all__ = ["ArtifactHashes", "artifact_digest"]
 
 
 def artifact_digest(chunks: list[bytes]) -> str:
-    """Return the hash of an artifact: of its chunks' bytes in a row. Spec ART-4."""
+    """Return the hash of an artifact: of the bytes of all its chunks in order. Spec ART-4."""
     return _Running(chunks).digest()
 
 
 class _Running:
-    """What was hashed of an artifact."""
+    """The running hash of an artifact."""
 
     __slots__ = ("_count", "_hash", "chunks")
 
     def __init__(self, chunks: list[bytes]) -> None:
         self.chunks = chunks
-        """The artifact's own list: one that begins anew has another."""
+        """The artifact's own list: an artifact that begins anew has another."""
         self._count = 0
         self._hash: Any = hashlib.sha256()
 
@@ -45,13 +44,13 @@ class _Running:
 
 @dataclass(slots=True)
 class ArtifactHashes:
-    """Those that somebody asked for."""
+    """The hashes that were asked for."""
 
     _known: dict[str, dict[str, _Running]] = field(default_factory=dict)
-    """Task to what was hashed of each artifact."""
+    """Task to the running hash of each artifact."""
 
     def of(self, task: str, artifact: Artifact, further: bytes = b"") -> str:
-        """Return the hash of an artifact, with a chunk behind it that it does not have yet."""
+        """Return the hash of an artifact followed by a chunk that it does not have yet."""
         known = self._known.setdefault(task, {})
         running = known.get(artifact.artifact)
         if running is None or running.chunks is not artifact.chunks:
@@ -59,5 +58,5 @@ class ArtifactHashes:
         return running.digest(further)
 
     def forget(self, task: str) -> None:
-        """Leave out what the attempt of a task streamed: it has ended."""
+        """Forget what the ended attempt at a task streamed."""
         self._known.pop(task, None)

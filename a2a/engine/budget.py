@@ -1,7 +1,7 @@
 """Budgets: whether a task may still use something, and whether a sub-task's budget fits (spec BUDGET).
 
-The ledger counts what was used and what is reserved; here it is only compared. What running attempts say they have
-used so far is volatile, and comes in beside it.
+The ledger counts what was used and what is reserved; this module only compares. What running attempts say they have
+used so far is volatile, and is passed in.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LOW = 0.8
 
 
 def plain(told: Budget | Usage | None) -> dict[str, Any] | None:
-    """Return a budget or a usage as a record keeps it; an empty one is none."""
+    """Return a budget or a usage as a record keeps it; an empty one becomes None."""
     return cast(dict[str, Any], told) or None
 
 
 def most(before: dict[str, Any] | None, now: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the most of each kind that two words of one attempt tell (spec BUDGET-1)."""
+    """Return the higher usage of each kind in two messages of one attempt (spec BUDGET-1)."""
     if not before or not now:
         return now or before
     return {**before, **now} | {
@@ -36,7 +36,7 @@ def most(before: dict[str, Any] | None, now: dict[str, Any] | None) -> dict[str,
 
 
 def check_budget(ledger: Ledger, parent: Task, budget: dict[str, int]) -> Decision | None:
-    """Return the refusal for a sub-task that does not fit into the budgets above it, or None. Spec BUDGET-3."""
+    """Refuse a sub-task that does not fit into the budgets above it. Spec BUDGET-3."""
     for kind in COUNTED:
         payer = ledger.payer(parent, kind)
         if payer is None:
@@ -77,7 +77,7 @@ def _left(payer: Task, kind: str) -> int:
 
 
 def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
-    """Return what is left for a task, of each kind that is bounded for it."""
+    """Return what is left for a task of each kind that a budget limits."""
     left = {kind: amount for kind, amount in task.budget.items() if kind not in COUNTED}
     if "children" in left:
         left["children"] = max(0, left["children"] - len(task.children))
@@ -89,12 +89,12 @@ def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
 
 
 def exhausted(ledger: Ledger, task: Task, running: Spending | None = None) -> str | None:
-    """Return the kind of which nothing is left for the task, or None; `running`: what attempts told so far."""
+    """Return a kind of which the task has nothing left, or None; `running` has what attempts told so far."""
     return _used_up(ledger, task, running, 1.0)
 
 
 def is_low(ledger: Ledger, task: Task, running: Spending) -> bool:
-    """Tell whether little is left for the task."""
+    """Tell whether the task has little left of any kind."""
     return _used_up(ledger, task, running, _LOW) is not None
 
 

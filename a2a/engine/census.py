@@ -1,4 +1,4 @@
-"""How much there is of what a coordinator has room for (spec READ-7)."""
+"""How much a coordinator has of what there is limited room for (spec READ-7)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .live import Connection, World
 __all__ = ["Census", "on_coordinator_get"]
 
 _AS_OLD_MS = 1_000
-"""What is counted one by one is counted so often at most: of half a million tasks that takes some hundredths of a
-second, and anybody may ask."""
+"""How long a census is used: to count half a million tasks one by one takes some hundredths of a second, and anybody
+may ask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What is counted one by one, and when it was."""
+    """What is counted one by one, and when."""
 
     at: int
     tasks: dict[str, int]
-    """State to how many tasks are in it, of those that have not ended."""
+    """State to the number of open tasks in it."""
     mail: int
     conflicts: int
-    """Open ones, apart from those of groups."""
+    """Open conflicts, apart from those of groups."""
     waiting: int
     """Claims in line."""
 
     @staticmethod
     def of(ledger: Ledger, now: int) -> Census:
-        """Count."""
+        """Count now."""
         return Census(
             now,
             dict(sorted(Counter(task.state.value for task in ledger.open_tasks.values()).items())),
@@ -44,7 +44,7 @@ class Census:
 
 
 def on_coordinator_get(world: World, sender: Connection, message: CoordinatorGet, now: int) -> Decision:
-    """Somebody asks how the coordinator stands. Spec READ-7."""
+    """Show how the coordinator stands. Spec READ-7."""
     ledger, live, policy = world.ledger, world.live, world.policy
     census = live.census
     if census is None or not 0 <= now - census.at < _AS_OLD_MS:

@@ -1,9 +1,9 @@
 """Whether a record about claims could have been written in the state before it. Used by `replay`.
 
-A claim rests on facts that are not all recorded: which queued tasks stood in line, who only waited for sub-tasks, and
-how much each agent took. They make waits longer and circles more, and never a grant that the records alone would
-forbid: that is what is looked at here. Of a circle it is looked at whether it closes, leads through the wait that was
-given up, and has no step between tasks that could not have waited so.
+A claim depends on facts that are not all recorded: which queued tasks stood in line, which attempts only waited for
+sub-tasks, and how much each agent took. These can only lengthen waits and close more circles, never permit a grant that
+the records alone forbid; this is what is checked here. A circle is checked to close, to lead through the wait that was
+given up, and to have no step between tasks that could not have waited so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["CHECKS", "expected_instead"]
 
 
 def expected_instead(ledger: Ledger, record: Record) -> str | None:
-    """Return what was to be expected in place of a record about claims, or None where it fits."""
+    """Return what was expected in place of a record about claims, or None if the record fits."""
     return CHECKS[type(record)](ledger, record)
 
 
@@ -103,9 +103,9 @@ def _ended(ledger: Ledger, record: ClaimEnded) -> str | None:
 
 
 def is_circle(ledger: Ledger, cycle: list[dict[str, Any]], owner: str) -> bool:
-    """Tell whether each step of a circle leads to the next one, and one of them is this owner's wait for a claim.
+    """Tell whether each step of a circle leads to the next, and one of them is this owner's wait for a claim.
 
-    A wait for a sub-task, an answer or an agent is one that the tasks of the step may have, as far as records say it.
+    A wait for a sub-task, an answer or an agent counts if the tasks of the step may have it, as far as records tell.
     """
     waits = [_step(step, "task", "agent") for step in cycle]
     whom = [_step(step, "waitsForTask", "waitsForAgent") for step in cycle]
@@ -116,7 +116,7 @@ def is_circle(ledger: Ledger, cycle: list[dict[str, Any]], owner: str) -> bool:
 def _may_wait(ledger: Ledger, step: dict[str, Any]) -> bool:
     what = step.get("for")
     if what == "claim":
-        return True  # who was before it in line is not recorded
+        return True  # who came before it in line is not recorded
     one, other = ledger.open_tasks.get(step.get("task", "")), ledger.open_tasks.get(step.get("waitsForTask", ""))
     if one is None or other is None:
         return False
@@ -143,4 +143,4 @@ CHECKS: dict[type[Record], Callable[[Ledger, Any], str | None]] = {
     ClaimEnded: _ended,
     Offered: _offered,
 }
-"""Each record that has to do with claims."""
+"""The checks of records that have to do with claims."""

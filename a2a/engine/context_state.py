@@ -1,7 +1,7 @@
 """What contexts hold: keys with their revisions, and the writes they came from (spec CTX).
 
-Part of the ledger's state: `apply_written` folds a record into it, and nothing else changes it. What is kept of the
-past is bounded by constants, for what a ledger adds up to depends on no setting. It knows no message and no permission;
+Part of the ledger's state: `apply_written` folds a record into it, and nothing else changes it. Constants bound what is
+kept of the past, because what a ledger adds up to depends on no setting. It knows no message and no permission;
 `context` decides what may be written.
 """
 
@@ -29,11 +29,11 @@ __all__ = [
 VALUES_KEPT = 16
 """Newest revisions of a key that keep their values."""
 REVISIONS_KEPT = 1_000
-"""Newest revisions of a key of which is known who wrote them, when and why."""
+"""Newest revisions of a key of which author, time and reason are kept."""
 WRITES_KEPT = 10_000
-"""Newest writes of a context that a repeat is known by, and that a watch may begin behind."""
+"""Newest writes of a context by which a repeat is recognised, and from which a watch may begin."""
 _OVERHEAD = 256
-"""About what a revision or a write takes in memory beside what somebody wrote."""
+"""About how many bytes a revision or a write takes in memory besides what somebody wrote."""
 _DECISIONS = "decisions/"
 
 
@@ -50,18 +50,18 @@ class Origin:
 
 @dataclass(slots=True)
 class Write:
-    """What was written at once."""
+    """The revisions of one write."""
 
     lsn: int
     key: str
-    """Names it, within its author's principal."""
+    """Names the write, within its author's principal."""
     digest: str
     revs: dict[str, int]
     origin: Origin
 
     @property
     def kept_bytes(self) -> int:
-        """About what it takes in memory."""
+        """About how many bytes it takes in memory."""
         return _OVERHEAD + sum(map(len, self.revs)) + len(self.origin.reason)
 
 
@@ -70,31 +70,31 @@ class Revision:
     """What a key was from one write to the next."""
 
     payload: bytes | None
-    """None: deleted, or too old for the value to be kept."""
+    """None: deleted, or too old for its value to be kept."""
     deleted: bool
     origin: Origin
 
     @property
     def kept_bytes(self) -> int:
-        """About what it takes in memory."""
+        """About how many bytes it takes in memory."""
         return _OVERHEAD + len(self.payload or b"") + len(self.origin.reason)
 
 
 @dataclass(slots=True)
 class Entry:
-    """A key, from its first revision on. It stays when it is deleted, so that its revisions go on."""
+    """A key, from its first revision on. A deleted key keeps its entry, so that its revisions go on."""
 
     key: str
     rev: int = 0
     """The current revision."""
     revisions: list[Revision] = field(default_factory=list)
-    """The newest ones, up to the current one."""
+    """The newest revisions, up to the current one."""
     decision: bool = False
     guarded: bool = False
 
     @property
     def newest(self) -> Revision:
-        """What the key is now."""
+        """The current revision."""
         return self.revisions[-1]
 
     @property
@@ -104,11 +104,11 @@ class Entry:
 
     @property
     def oldest_kept(self) -> int:
-        """The first revision of which anything is known."""
+        """The number of the oldest revision of which anything is kept."""
         return self.rev - len(self.revisions) + 1
 
     def revision(self, rev: int) -> Revision | None:
-        """Return what the key was in a revision, or None where there was none or it is not kept."""
+        """Return a revision of the key, or None if there was none or it is not kept."""
         return self.revisions[rev - self.oldest_kept] if self.oldest_kept <= rev <= self.rev else None
 
 
@@ -119,26 +119,26 @@ class Context:
     id: str
     entries: dict[str, Entry] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
-    """The newest ones."""
+    """The newest writes."""
     named: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Principal to the places of its writes in the ledger, by their keys."""
+    """Principal to the positions of its writes in the ledger, by their keys."""
     lsn: int = 0
-    """The place of its newest write."""
+    """The position of its newest write."""
     dropped_lsn: int = 0
-    """The place of the newest write that is not kept."""
+    """The position of the newest write that is no longer kept."""
     size: int = 0
     """Bytes of all current values."""
     kept_bytes: int = 0
-    """About what all of it takes in memory."""
+    """About how many bytes all of it takes in memory."""
 
     def written_as(self, principal: str, key: str) -> Write | None:
-        """Return the write that a principal has named so, or None."""
+        """Return the write with this key by this principal, or None."""
         lsn = self.named.get(principal, {}).get(key)
         return None if lsn is None else self.writes[bisect_left(self.writes, lsn, key=lambda write: write.lsn)]
 
 
 def apply_written(contexts: dict[str, Context], record: ContextWritten, lsn: int) -> int:
-    """Fold a write into the context it is for, and return about how many bytes more are kept."""
+    """Fold a write into its context, and return about how many more bytes are kept."""
     context = contexts.get(record.context_id)
     if context is None:
         context = contexts[record.context_id] = Context(record.context_id)
@@ -162,7 +162,7 @@ def _add_write(context: Context, write: Write) -> None:
         context.kept_bytes -= dropped.kept_bytes
         principal = principal_of(dropped.origin.author)
         named = context.named[principal]
-        if named[dropped.key] == dropped.lsn:  # else what a conflict came to has taken its name
+        if named[dropped.key] == dropped.lsn:  # else the outcome of a conflict has taken its name
             del named[dropped.key]
         if not named:
             del context.named[principal]

@@ -1,4 +1,4 @@
-"""Who has a say about a task: the operator, whoever delegated it, and whoever holds the task it is a part of."""
+"""Who controls a task: the operator, its delegator, and the holder of the task it is part of."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["forbidden", "may_control", "said_too_much"]
 def may_control(world: World, sender: Connection, task: Task) -> bool:
     """Tell whether the sender may confirm, cancel or answer for this task (spec AUTH-5).
 
-    That is the operator, the principal that delegated it, and whoever holds the task it is a part of.
+    Those are the operator, the principal that delegated it, and the holder of the task it is part of.
     """
     agent = sender.agent or ""
     if sender.role == "operator" or principal_of(agent) == task.principal:
         return True
-    above = above_group(world.ledger, task)  # an archived one has no holder
+    above = above_group(world.ledger, task)  # an archived task has no holder
     return above is not None and above.holder == agent
 
 
 def forbidden(sender: Connection, task: Task, what: str) -> Decision:
-    """Refuse a word about a task that is not the sender's to say."""
+    """Refuse a word on a task that the sender does not control."""
     return refuse(
         ErrorCode.FORBIDDEN,
         f"only {task.principal}, the holder of its parent or an operator may {what} task {task.id}, not {sender.agent}",
@@ -33,7 +33,7 @@ def forbidden(sender: Connection, task: Task, what: str) -> Decision:
 
 
 def said_too_much(world: World, task: Task, payload: bytes) -> Decision | None:
-    """Refuse what would be more than all that is said to a task may take together, or return None. Spec LIMIT-7."""
+    """Refuse a word that exceeds what may be said to a task in all, or return None. Spec LIMIT-7."""
     said, most = task.said_bytes, world.policy.said_max_bytes
     if said + len(payload) <= most:
         return None

@@ -1,7 +1,7 @@
-"""Who decides on what a peer may say: the handler of each kind of message a coordinator takes.
+"""Which handler decides on each kind of message that a coordinator takes.
 
-A handler looks at the world, the connection and the message, and returns a `Decision`; it changes nothing but what is
-true only now. `Coordinator.step` calls it for a frame, a replay once more for a record.
+A handler reads the world, the connection and the message, and returns a `Decision`; it changes nothing but live state.
+`Coordinator.step` calls it for a frame, and a replay calls it again for a record.
 """
 
 from __future__ import annotations
@@ -135,4 +135,4 @@ HANDLERS: dict[type[Message], Handler] = {
     ContextWatch: on_context_watch,
     A2ACall: on_a2a_call,
 }
-"""What a peer may send, and who decides on it."""
+"""Class of message to its handler."""

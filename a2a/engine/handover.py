@@ -1,7 +1,7 @@
-"""What one attempt leaves to the next: checkpoints, a hand-off, and the story so far (spec CHECK, HAND).
+"""What one attempt leaves to the next: checkpoints, a handoff, and the dossier (spec CHECK, HAND).
 
-The handlers take what an attempt leaves while it is current; `checkpoint_for` and `dossier` put together what goes into
-an offer, when it is sent.
+The handlers take what an attempt leaves while it is current; `checkpoint_for` and `dossier` assemble what goes into an
+offer when it is sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["checkpoint_for", "dossier", "hand_back", "on_task_checkpoint", "on_t
 
 
 def on_task_checkpoint(world: World, sender: Connection, message: TaskCheckpoint, now: int) -> Decision:
-    """An attempt says where it stands, for the next one to go on from. Spec CHECK-1, CHECK-2."""
+    """Take a checkpoint of an attempt, for the next one to continue from. Spec CHECK-1, CHECK-2."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -58,7 +58,7 @@ def on_task_checkpoint(world: World, sender: Connection, message: TaskCheckpoint
 
 
 def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now: int) -> Decision:
-    """An attempt hands the task on to another agent. Spec HAND-1 to HAND-3."""
+    """Hand the task off to another agent. Spec HAND-1 to HAND-3."""
     agent, ledger = sender.agent or "", world.ledger
     task = ledger.tasks.get(message.task)
     if task is None:
@@ -98,7 +98,7 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
 
 
 def _wish(message: TaskHandoff, agent: str) -> dict[str, Any] | None:
-    """Return what the next agent must be beside what it is called: another one than who hands the task on."""
+    """Return what the next agent must be; if no agent is named, it has to be another than the one that hands off."""
     wish: dict[str, Any] = {**(message.requires or {})}
     excluded = wish.get("exclude", [])
     if message.to is None and agent not in excluded:
@@ -107,14 +107,14 @@ def _wish(message: TaskHandoff, agent: str) -> dict[str, Any] | None:
 
 
 def hand_back(task: Task, now: int) -> list[Record]:
-    """Return what follows where the agent that a task was handed to does not come for it. Spec HAND-3."""
+    """Return what follows if the agent that a task was handed to does not come for it. Spec HAND-3."""
     if task.state is TaskState.QUEUED and task.handed_to and task.since + task.durations.lease_ms <= now:
         return [HandoffLapsed(now, task.id)]
     return []
 
 
 def checkpoint_for(task: Task, agent: Agent | None, agent_id: str) -> CheckpointLeft | None:
-    """Return the newest checkpoint that the agent can go on from, or None. Spec CHECK-3."""
+    """Return the newest checkpoint that the agent can continue from, or None. Spec CHECK-3."""
     formats = agent.skills.get(task.spec["skill"], {}).get("checkpointFormats") if agent is not None else None
 
     def serves_it(kept: Checkpoint) -> bool:
@@ -125,7 +125,7 @@ def checkpoint_for(task: Task, agent: Agent | None, agent_id: str) -> Checkpoint
 
 
 def dossier(task: Task, fence: int) -> Dossier | None:
-    """Return what the attempt under this fence should know of those before it; None for the first. Spec OFFER-8."""
+    """Return what the attempt under this fence should know of earlier ones; None for the first. Spec OFFER-8."""
     prior = [
         PriorAttempt(
             attempt.agent,

@@ -1,7 +1,7 @@
 """JSON Patch (RFC 6902) over JSON Pointer (RFC 6901), inside limits of count, size and depth.
 
-Pure: two documents as bytes in, the patched one in canonical form out. Everything it costs is bounded by the sizes of
-the two, so that a patch may be applied where others wait. It knows no key and no context; `context` uses it.
+Pure: two documents as bytes in, the patched one in canonical form out. The sizes of the two bound the whole cost, so
+that a patch may be applied while others wait. It knows no key and no context; `context` uses it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _ESCAPES = re.compile(r"~(?![01])")
 
 @dataclass(frozen=True, slots=True)
 class PatchLimits:
-    """What a patch may be, and what may come of it."""
+    """Limits of a patch and of its outcome."""
 
     operations_max: int = 256
     document_max_bytes: int = 64 * 1024
-    """Of the patched document, and of all that the operations `copy` in one patch."""
+    """Most bytes of the patched document, and of everything that the `copy` operations of one patch copy."""
     depth_max: int = 64
 
 
 class PatchFailed(ValueError):
-    """A patch that changes nothing, and why.
+    """A patch that changes nothing, with the reason.
 
     Attributes:
-        kind: `schema`, it is no patch, or the document is no JSON; `conflict`, the document is not as the operation
-            expects; `too_large`, a limit.
-        operation: which one failed, from 0; None where it was none of them.
+        kind: `schema`: it is no patch, or the document is no JSON; `conflict`: the document is not as the operation
+            expects; `too_large`: a limit.
+        operation: the number of the operation that failed, from 0; None if it was no single one.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ def apply_patch(document: bytes, patch: bytes, limits: PatchLimits) -> bytes:
     """Return the document with all operations of the patch applied, in canonical form (RFC 8785).
 
     Raises:
-        PatchFailed: an operation does not apply, or a limit is exceeded; none of them counts then.
+        PatchFailed: an operation does not apply, or a limit is exceeded; then none of them takes effect.
     """
     operations = _read(patch, "the patch", limits)
     if not isinstance(operations, list):
@@ -100,10 +100,10 @@ def _no_constant(name: str) -> Any:
 
 
 def _check_depth(value: Any, what: str, limits: PatchLimits) -> None:
-    """Refuse what is nested too deep, before anything walks it by recursion."""
+    """Refuse a value nested too deep, before anything walks it by recursion."""
     level: list[Any] = [value]
     for _ in range(limits.depth_max + 1):
-        # Only what has something below it is looked at further: nearly all there is are numbers and texts.
+        # Only containers are followed: nearly all values are numbers and texts.
         containers = [item for item in level if isinstance(item, dict | list)]
         level = [below for item in containers for below in (item.values() if isinstance(item, dict) else item)]
         if not level:
@@ -115,7 +115,7 @@ def _check_depth(value: Any, what: str, limits: PatchLimits) -> None:
 
 
 class _Place(NamedTuple):
-    """Where a pointer leads: a container and what is in it, or the document itself."""
+    """Where a pointer leads: a name in a container, or the document itself."""
 
     container: Any
     """None: the whole document."""
@@ -123,7 +123,7 @@ class _Place(NamedTuple):
 
 
 class _Patched:
-    """A document under the hands of a patch. It is changed in place: it was parsed for this patch alone."""
+    """A document while a patch is applied. It is changed in place, as it was parsed for this patch alone."""
 
     def __init__(self, root: Any, limits: PatchLimits) -> None:
         self.root = root
@@ -165,7 +165,7 @@ class _Patched:
         return value
 
     def _place(self, path: list[str]) -> _Place:
-        """Return the place of a value that is there."""
+        """Return the place of an existing value."""
         if not path:
             return _Place(None, None)
         container = self._at(path[:-1])
@@ -221,7 +221,7 @@ class _Patched:
 
 
 def _weight(item: Any) -> int:
-    """Return what a value costs at least in bytes, but for what is below it; the names of an object are its own."""
+    """Return the fewest bytes a value takes, without the values below it; an object's names count as its own."""
     if isinstance(item, str):
         return 2 + len(item)
     return 1 + sum(map(len, item)) if isinstance(item, dict) else 1

@@ -1,7 +1,7 @@
-"""The newest results that patch something, by context, thing and base: what another one is held against (spec PATCH-2).
+"""The newest results that patch something, by context, thing and base, for others to be compared with (spec PATCH-2).
 
 State of the ledger, built by its records alone. A report says what it patches; nothing here reads a payload. Results
-are kept here beyond their tasks' time in memory, and so many only: an older one is forgotten, and held against nothing.
+stay here beyond their tasks' time in memory, but only so many: an older one is forgotten, and compared with nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from itertools import islice
 __all__ = ["BYTES_KEPT", "PATCHES_KEPT", "PATCH_BYTES_MAX", "PatchBook", "Patched"]
 
 PATCHES_KEPT = 16
-"""Results that patch one base of one thing in a context. So many are the subjects of a conflict at most."""
+"""Results that patch one base of one thing in a context. A conflict has at most this many subjects."""
 PATCH_BYTES_MAX = 64 * 1024
-"""Of a result: a larger one is held against nothing."""
+"""Most bytes of a result: a larger one is compared with nothing."""
 BYTES_KEPT = 64 * 1024 * 1024
-"""Of all of them, about, with what is noted beside each."""
+"""About the most bytes of all of them, including what is noted beside each."""
 _ENTRY_BYTES = 1_024
-"""About what an entry takes beside its payload and names."""
+"""About how many bytes an entry takes besides its payload and names."""
 
 Name = tuple[str, str, str]
 """(context, thing, base)."""
@@ -38,20 +38,20 @@ class Patched:
     payload: bytes
     lsn: int
     above: list[str]
-    """The tasks above its own: what these come to is made of it, and does not contradict it."""
+    """The tasks above its own: their results are made from it, and do not contradict it."""
     others: list[str] = field(default_factory=list)
-    """Tasks whose results patch the same, and that it was not held against yet."""
+    """Tasks whose results patch the same, and with which it is still to be compared."""
     collides: list[str] = field(default_factory=list)
-    """Those of them it collides with, until a conflict says so."""
+    """Tasks whose results it collides with, until a conflict says so."""
 
     @property
     def names(self) -> list[Name]:
-        """What it is found by."""
+        """The names it is found by."""
         return [(self.context_id, of, base) for of, base in self.patches]
 
     @property
     def size(self) -> int:
-        """About what it takes in memory."""
+        """About how many bytes it takes in memory."""
         return _ENTRY_BYTES + len(self.payload) + sum(len(of) + len(base) for of, base in self.patches)
 
 
@@ -63,7 +63,7 @@ class PatchBook:
         """Task to its newest result."""
         self.by_name: dict[Name, dict[str, None]] = {}
         self.due: dict[str, None] = {}
-        """Tasks whose results have to be held against others, or collide with some."""
+        """Tasks whose results have to be compared with others, or collide with some."""
         self.size = 0
 
     def __eq__(self, other: object) -> bool:
@@ -73,14 +73,14 @@ class PatchBook:
 
     @classmethod
     def of(cls, entries: list[Patched]) -> PatchBook:
-        """Return the book with these in it."""
+        """Return the book with these entries."""
         book = cls()
         for entry in entries:
             book._keep(entry)
         return book
 
     def add(self, entry: Patched) -> None:
-        """Take in a new result, and note what it has to be held against."""
+        """Add a new result, and note which others it has to be compared with."""
         self.drop(entry.task)
         if not entry.patches or len(entry.payload) > PATCH_BYTES_MAX:
             return
@@ -108,7 +108,7 @@ class PatchBook:
             self.due.pop(entry.task, None)
 
     def drop(self, task: str) -> None:
-        """Forget a result: it stands no longer, or there are too many."""
+        """Forget a result: it no longer stands, or there are too many."""
         entry = self.known.pop(task, None)
         if entry is None:
             return
@@ -125,10 +125,10 @@ class PatchBook:
                 self._look(other)
 
     def compared(self, task: str, other: str, collides: bool) -> None:
-        """Note what came of holding a result against the next of its others.
+        """Note the outcome of comparing a result with the next of its others.
 
         Raises:
-            ValueError: it is not the next.
+            ValueError: `other` is not the next.
         """
         entry = self.known[task]
         if entry.others[:1] != [other]:

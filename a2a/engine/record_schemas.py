@@ -1,8 +1,8 @@
-"""A JSON Schema for each record of the ledger, for whoever reads one without this software.
+"""A JSON Schema for each record of the ledger, for readers without this software.
 
-They describe a record's JSON form, in which `a2a replay --json` prints it. Built from the dataclasses of `records`;
-nothing here writes a file, and the ledger itself never reads a schema. Used by `a2a schema export --records` and by the
-tests that keep `spec/` and the code equal.
+They describe a record's JSON form, as `a2a replay --json` prints it. Built from the dataclasses of `records`; nothing
+here writes a file, and the ledger itself never reads a schema. Used by `a2a schema export --records` and by the tests
+that keep `spec/` and the code equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LSN: JsonSchemaValue = {
 
 
 def export_records() -> dict[str, JsonSchemaValue]:
-    """Return file name to schema, one for each record of the version that is written now."""
+    """Return file name to schema, one for each record of the current version."""
     return {f"{name}.json": _record(name, record) for name, record in RECORDS.items()}
 
 

@@ -1,8 +1,8 @@
-"""What was refused, and to whom: which of it is kept, and how much (spec ERR-5 to ERR-7).
+"""What was refused, and to whom: which refusals are kept, and how many (spec ERR-5 to ERR-7).
 
-`refusal_of` says what an answer is worth keeping, `Refusals` holds back what is too much of it until it can be told as
-a number. Both belong to the coordinator, which records what it takes from here after the answer has left; the fold
-keeps the newest with the task, the conflict or the principal they are about.
+`refusal_of` says what of an answer is worth keeping; `Refusals` holds back the excess until it can be told as a number.
+Both belong to the coordinator, which records what it takes from here after the answer has left; the fold keeps the
+newest refusals with the task, conflict or principal they are about.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["CODES_KEPT", "MAY_REFUSE", "Refusal", "Refusals", "keep", "refusal_of", "shown", "stands"]
 
 REFUSALS_KEPT = 16
-"""With one task, conflict or principal: the newest say what goes on, and the ledger has them all."""
+"""Refusals kept with one task, conflict or principal: the newest show what goes on, and the ledger has them all."""
 _MINUTE_MS = 60_000
 _DETAIL_MAX = 300
-"""Characters: a detail quotes ids, and a peer chooses how long these are."""
+"""Most characters: a detail quotes ids, and a peer chooses how long these are."""
 _REPORTS_KNOWN = 64
-"""Reports of one connection, by which a repeat on it is told."""
+"""Reports remembered of one connection, to recognise repeats on it."""
 _EVERYBODY = ""
-"""In whose name all hellos are counted: who sent one is not known."""
+"""The agent under which all hellos are counted: their true senders are not known."""
 
 _OF_AUTHORITY = frozenset({ErrorCode.FORBIDDEN.value, ErrorCode.STALE.value, ErrorCode.NOT_HOLDER.value})
 _OF_STATE = frozenset(
@@ -59,38 +59,38 @@ _OF_STATE = frozenset(
         ErrorCode.NOT_CANCELABLE,
     )
 )
-"""Of requests about tasks and conflicts only: with contexts and claims, honest agents meet these all the time."""
+"""Only for requests about tasks and conflicts: with contexts and claims, honest agents get these all the time."""
 _OF_IDENTITY = frozenset({ErrorCode.AUTH.value, ErrorCode.DENIED.value})
 _OF_REPORTS = frozenset({"duplicate", "invalid", "late", "stale", "not_holder"})
 CODES_KEPT = _OF_AUTHORITY | _OF_STATE | _OF_IDENTITY | _OF_REPORTS
 MAY_REFUSE: frozenset[type] = frozenset({Error, TaskVerdict, TaskRevoke, A2AFault})
-"""Answers among which refusals are; looked at for every frame, so that all others cost nothing more."""
+"""Replies that may be refusals; checked for every frame, so that all other replies cost nothing more."""
 _ONLY_READ = (TaskGet, TaskList, TaskWatch)
 
 
 @dataclass(slots=True)
 class Refusal:
-    """A request that was refused, as it is kept with what it was about."""
+    """A refused request, as it is kept with its object."""
 
     at: int
     lsn: int
     agent: str
-    """Who sent it; of a hello, who it was said to be."""
+    """The sender; for a hello, who the peer said it was."""
     kind: str
     code: str
     detail: str
     times: int
-    """How many it stands for: more than one, where there were too many to keep each."""
+    """How many refusals it stands for: more than one if there were too many to keep each."""
 
 
 def keep(kept: list[Refusal], record: Refused, lsn: int) -> None:
-    """Add a refusal to those that are kept about one thing."""
+    """Add a refusal to those kept about one thing."""
     kept.append(Refusal(record.at, lsn, record.agent, record.kind, record.code, record.detail, record.times))
     del kept[:-REFUSALS_KEPT]
 
 
 def shown(kept: list[Refusal]) -> list[dict[str, Any]]:
-    """Return refusals as they are shown."""
+    """Return refusals as views show them."""
     return [
         {
             "agent": refusal.agent,
@@ -105,7 +105,7 @@ def shown(kept: list[Refusal]) -> list[dict[str, Any]]:
 
 
 def stands(ledger: Ledger, record: Refused) -> bool:
-    """Tell whether what a refusal is about is there to keep it."""
+    """Tell whether the object of a refusal is in memory to keep it."""
     if record.task is not None:
         return record.task in ledger.tasks
     if record.conflict is not None:
@@ -117,7 +117,7 @@ def stands(ledger: Ledger, record: Refused) -> bool:
 
 
 def refusal_of(world: World, sender: Connection, message: Message, decision: Decision, now: int) -> Refused | None:
-    """Return what is to be kept of an answer, or None."""
+    """Return the refusal to keep of an answer, or None."""
     answer: Message | None = decision.reply
     if isinstance(decision, Called) and decision.said is not None:
         message, answer = decision.said, decision.refusal
@@ -171,7 +171,7 @@ def _task_of(message: Message) -> str | None:
 def _refused_report(
     world: World, sender: Connection, message: TaskReport, answer: TaskVerdict, *, has_records: bool
 ) -> str | None:
-    """Return under which code a report is kept, where it is not kept as what it is already."""
+    """Return the code under which a refused report is kept, or None if it is admitted, or kept as evidence already."""
     known = (message.task, message.fence, message.result_hash)
     is_said_again = known in sender.reported
     if not is_said_again:
@@ -200,16 +200,16 @@ class _Window:
     until: int
     kept: int
     alike: dict[tuple[str, str, str], int]
-    """(kind, object, code) to how many of them are kept."""
+    """(kind, object, code) to the number of such refusals kept."""
     last: Refused | None = None
-    """The newest that is not, with how many there were."""
+    """The newest refusal that is not kept, with the number of them."""
 
 
 class Refusals:
-    """What is to be recorded of refusals, in the order in which it became so.
+    """The refusals to record, in order.
 
     Args:
-        per_minute: how many are kept of one agent within a minute.
+        per_minute: how many refusals of one agent are kept within a minute.
         alike_max: how many of these with the same kind, object and code.
     """
 
@@ -220,7 +220,7 @@ class Refusals:
         """By agent, in the order in which they end."""
 
     def add(self, record: Refused) -> None:
-        """Take a refusal: to be recorded, or to be counted."""
+        """Take a refusal, to be recorded or counted."""
         self._end(record.at)
         agent = _EVERYBODY if record.kind == Hello.kind else record.agent
         window = self._windows.get(agent)
@@ -235,19 +235,19 @@ class Refusals:
             window.last = replace(record, times=window.last.times + 1 if window.last is not None else 1)
 
     def take(self, now: int) -> list[Refused]:
-        """Return what is to be recorded now."""
+        """Return the refusals to record now."""
         self._end(now)
         ready, self._ready = self._ready, []
         return [replace(record, at=now) for record in ready]
 
     def take_all(self, now: int) -> list[Refused]:
-        """Return what is to be recorded at the end: no minute is waited for."""
+        """Return the refusals to record when the coordinator stops, without waiting for a minute to end."""
         for window in self._windows.values():
             window.until = now
         return self.take(now)
 
     def forget(self, principal: str) -> None:
-        """Drop the hellos in the name of a principal whose secret was forgotten: they would be told of the next."""
+        """Drop the hellos in the name of a principal whose secret was forgotten: the next would get them."""
 
         def is_one(record: Refused | None) -> bool:
             return record is not None and record.kind == Hello.kind and principal_of(record.agent) == principal
@@ -258,7 +258,7 @@ class Refusals:
             hellos.last = None
 
     def next_deadline(self) -> int | None:
-        """Return when `take` has something next, or None."""
+        """Return when `take` next has something, or None."""
         if self._ready:
             return self._ready[0].at
         return next((window.until for window in self._windows.values()), None)

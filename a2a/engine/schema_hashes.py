@@ -1,7 +1,7 @@
-"""The hashes of the input schemas on agents' cards, by which finds name one (spec REG-1).
+"""The hashes of the input schemas on agents' cards, by which finds name a schema (spec REG-1).
 
-A schema may be as large as a message, and is looked at for each find and each agent that comes or goes. It follows from
-the cards, and is never stored.
+A schema may be as large as a message, and its hash is needed for each find and each agent that comes or goes. Derived
+from the cards, and never stored.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["SchemaHashes"]
 
 @dataclass(slots=True)
 class SchemaHashes:
-    """Those that somebody asked for."""
+    """The hashes that were asked for."""
 
     _known: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = field(default_factory=dict)
-    """Agent to the card that was looked at, and by skill the hash of its schema; None where it has none."""
+    """Agent to (the card looked at, skill to the hash of its schema; None: it has no schema)."""
 
     def of(self, agent: Agent, skill: str) -> str | None:
-        """Return the hash of the input schema of a skill on the agent's card, or None where it has none."""
+        """Return the hash of the input schema of a skill on the agent's card, or None if it has none."""
         card, hashes = self._known.get(agent.id, (None, {}))
         if card is not agent.card:
             hashes = {}
@@ -34,5 +34,5 @@ class SchemaHashes:
         return hashes[skill]
 
     def forget(self, agent: str) -> None:
-        """Leave out the card of an agent that was forgotten."""
+        """Forget the card of an agent that was forgotten."""
         self._known.pop(agent, None)

@@ -1,8 +1,8 @@
-"""What running attempts tell they have used so far, and no record counts yet (spec BUDGET-4).
+"""What running attempts say they have used so far, before any record counts it (spec BUDGET-4).
 
-It is volatile: the record of an attempt's end counts what was told, and after a restart the attempts tell it again.
-Sub-tasks may share a budget, so it is summed up by the task that pays: what one attempt tells is then held against a
-budget at the same cost, however many others use it. It decides nothing; `budget` does.
+Volatile: the record of an attempt's end counts what was told, and after a restart the attempts tell it again. Sub-tasks
+may share a budget, so it is summed by the task that pays: to compare one attempt's usage with a budget then costs the
+same however many others share it. It decides nothing; `budget` does.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Spending:
     """The sums, and what each running attempt has added to them."""
 
     _told: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
-    """Task to the amounts of its running attempt: who pays, kind, amount."""
+    """Task to the amounts of its running attempt: (paying task, kind, amount)."""
     _sums: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Paying task and kind to the sum; what is nothing is not there."""
+    """(paying task, kind) to the sum; a sum of 0 has no entry."""
 
     def tell(self, ledger: Ledger, task: Task, fence: int, usage: dict[str, Any] | None) -> None:
-        """Take what the running attempt of a task has used since it began, in place of what it told before.
+        """Replace what the running attempt at a task has told so far by its usage since it began.
 
-        By its fence: with the word that makes an attempt current it is not yet.
+        It is found by its fence: with the message that makes it current, it is not current yet.
         """
         self.forget(task.id)
         attempt = task.attempts.get(fence)
@@ -44,12 +44,12 @@ class Spending:
             self._told[task.id] = told
 
     def forget(self, task: str) -> None:
-        """Leave out what the attempt of a task told: it has ended, and is counted."""
+        """Forget what the attempt at a task told: it has ended, and is counted."""
         for payer, kind, amount in self._told.pop(task, ()):
             self._sums[payer, kind] -= amount
             if not self._sums[payer, kind]:
                 del self._sums[payer, kind]
 
     def of(self, payer: Task, kind: str) -> int:
-        """Return what running attempts tell they used of a kind out of this task's budget."""
+        """Return how much of a kind running attempts have told they used out of this task's budget."""
         return self._sums.get((payer.id, kind), 0)

@@ -1,7 +1,7 @@
-"""Finds tasks in memory by their state, their context, their parent and their skill.
+"""Finds tasks in memory by state, context, parent and skill.
 
-A list of tasks that asks for one of these comes from here without a look at every task there is. It follows from the
-tasks, and is never stored. It does not know what else a list asks for, nor the archive.
+Lists of tasks by one of these come from here, without a look at every task. Derived from the tasks, and never stored.
+It knows nothing of a list's other filters, nor of the archive.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .task_state import Task
 __all__ = ["TaskIndex", "own_context"]
 
 _Trait = tuple[str, str]
-"""What several tasks have alike: which of their fields, and what stands there."""
+"""What several tasks share: the name of a field, and its value."""
 _Standing = tuple[TaskState, bool]
-"""A state, and whether the task was ever leased: together they say in which state A2A shows it."""
+"""A state, and whether the task was ever leased: together they determine the state that A2A shows."""
 _NAMED: dict[str, list[_Standing]] = {}
-"""The name of a state, or of one of A2A's, to what it stands for."""
+"""The name of a state, ours or A2A's, to what it stands for."""
 for _state in TaskState:
     for _was_leased in (False, True):
         for _name in (_state.value, outside(_state, was_leased=_was_leased)):
@@ -28,18 +28,18 @@ for _state in TaskState:
 
 
 def own_context(namespace: str, lsn: int) -> str:
-    """Return the id of the context of a task that was put in none: the record at this position created it."""
+    """Return the id of the context of a task that names none; the record at this position made the task."""
     return f"{namespace}-c{lsn}"
 
 
 class TaskIndex:
-    """The tasks in memory, but for those that are back from the archive, which finds and counts them itself."""
+    """The tasks in memory, except recalled ones, which the archive finds and counts itself."""
 
     def __init__(self, tasks: Iterable[Task] = ()) -> None:
         self._by_standing: dict[_Standing, dict[str, Task]] = {}
-        """The newest last: their order is that of the times at which their states changed."""
+        """The newest last: in the order in which their states changed."""
         self._by_trait: dict[_Trait, dict[str, Task]] = {}
-        """In the order in which they came, but for those that a snapshot brought."""
+        """In the order in which they came, except those from a snapshot."""
         self._standings: dict[str, _Standing] = {}
         for task in sorted(tasks, key=lambda task: task.since):
             self.add(task)
@@ -55,13 +55,13 @@ class TaskIndex:
     __hash__ = None  # type: ignore[assignment]
 
     def add(self, task: Task) -> None:
-        """Take a task in, whose state is newer than those of all that are here."""
+        """Add a task whose state is newer than those of all tasks here."""
         for trait in _traits(task):
             self._by_trait.setdefault(trait, {})[task.id] = task
         self._put(task)
 
     def moved(self, task: Task) -> None:
-        """Note that a task has come to another state just now."""
+        """Note that a task has just changed its state."""
         before = self._standings.get(task.id)
         if before is not None:
             del self._by_standing[before][task.id]
@@ -75,7 +75,7 @@ class TaskIndex:
         tasks[task.id] = task
 
     def remove(self, task: Task) -> None:
-        """Let go of a task that leaves memory, if it is here."""
+        """Remove a task that leaves memory, if it is here."""
         standing = self._standings.pop(task.id, None)
         if standing is None:
             return
@@ -87,15 +87,15 @@ class TaskIndex:
                 del self._by_trait[trait]
 
     def count(self, state: str | None) -> int:
-        """Return how many are in a state, or in any; a state by its own name or by A2A's."""
+        """Return how many tasks are in a state, or in any; a state by its own name or by A2A's."""
         if state is None:
             return len(self._standings)
         return sum(len(self._by_standing.get(standing, ())) for standing in _NAMED.get(state, ()))
 
     def newest(self, state: str | None) -> Iterator[Task]:
-        """Return the tasks that are in a state, or in any, those first whose state changed last.
+        """Return the tasks in a state, or in any, those whose state changed last first.
 
-        Those of which it changed in the same millisecond come in no order.
+        Tasks whose state changed in the same millisecond come in no order.
         """
         standings = self._by_standing if state is None else _NAMED.get(state, ())
         groups = [reversed(self._by_standing.get(standing, {}).values()) for standing in standings]
@@ -106,7 +106,7 @@ class TaskIndex:
         return self._by_trait.get(("parent", task), {}).values()
 
     def of_skill(self, skill: str) -> Collection[Task]:
-        """Return the tasks that are for a skill, in no order."""
+        """Return the tasks for a skill, in no order."""
         return self._by_trait.get(("skill", skill), {}).values()
 
     def of_context(self, context_id: str) -> Collection[Task]:
@@ -125,6 +125,6 @@ def _traits(task: Task) -> list[_Trait]:
     if task.parent is not None:
         traits.append(("parent", task.parent))
     namespace, _, _ = task.id.rpartition("-")
-    if task.context_id != own_context(namespace, task.lsn):  # which says itself whose it is
+    if task.context_id != own_context(namespace, task.lsn):  # that id itself names the task
         traits.append(("context", task.context_id))
     return traits
