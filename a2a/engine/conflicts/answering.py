@@ -1,7 +1,7 @@
-"""What is recorded of the answer to a job, where it is still wanted.
+"""How the answer to a job is recorded, if the answer is still wanted.
 
-A job is done off the loop, and meanwhile a person may have decided, a time run out, or another result come: what
-somebody waits for is then another job, or none, and the answer is left.
+A job is done off the loop. Meanwhile a person may have decided, a deadline may have passed, or another result may have
+arrived. The group or conflict then waits for another job, or for none, and the answer is dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["taken"]
 
 
 def taken(world: World, job: Job, answer: Answer, now: int) -> Record | None:
-    """Note that a job is done, and return what is recorded of its answer, or None."""
+    """Note that a job is done, and return the record of its answer, or None if the answer is no longer wanted."""
     if isinstance(job, Compare):
         return _compared(world, job, answer, now)
     if isinstance(job, Overlap):
@@ -33,7 +33,7 @@ def _compared(world: World, job: Compare, answer: Answer, now: int) -> Record | 
     task = world.ledger.open_tasks.get(job.task)
     step = advance(world, task, now) if task is not None else None
     if not isinstance(step, Compare) or step.member != job.member:
-        return None  # it was said before, too
+        return None  # this answer was recorded before
     assert task is not None and task.group is not None, "it has something to compare"
     number, why = answer.number, answer.why
     if number > len(task.group.classes):

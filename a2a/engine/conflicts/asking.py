@@ -1,7 +1,7 @@
 """Who is asked at a rung, what they are shown, and what their answers come to (spec RUNG).
 
-Others judge, verify, merge or try again as tasks like any other: independent of the parties, and not told whose answer
-is whose. Which of them decides, and what follows, is the procedure's.
+Other agents judge, verify, merge or retry as ordinary tasks. They are independent of the parties and are not told whose
+answer is whose. The procedure decides which rung comes next and what follows from an answer.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .slate import Slate
 __all__ = ["answer_of", "as_it_came", "ask", "field_of", "heard", "is_held", "is_over", "order_of", "question"]
 
 _ANSWER_MAX = 64 * 1024
-"""Bytes of a judge's or a verifier's answer; it is a choice, and not the work itself."""
+"""Bytes of a judge's or a verifier's answer. The answer is a choice, not the work itself."""
 
 
 def ask(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung, now: int) -> list[Delegated]:
-    """Return the tasks by which others are asked: independent of the parties, and not told whose answer is whose."""
+    """Return the tasks of a rung, for agents other than the parties, who do not learn whose answer is whose."""
     if rung.strategy == "human" or rung.merges_itself:
         return []
     task, candidates = slate.task, slate.payloads
@@ -83,18 +83,18 @@ def ask(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung,
 
 
 def order_of(conflict: str, n: int) -> list[int]:
-    """Return the order in which candidates are shown: drawn from the conflict's id, so that a replay shows the same."""
+    """Return the order in which to show candidates: drawn from the conflict's id, so that a replay shows the same."""
     return sorted(range(n), key=lambda at: hashlib.blake2b(f"{conflict}\n{at}".encode(), digest_size=8).digest())
 
 
 def _turned(order: list[int], judge: int) -> list[int]:
-    """Return the order for one judge of a panel: each sees another candidate first."""
+    """Return the order for one judge of a panel: each judge sees a different candidate first."""
     shift = judge % len(order)
     return order[shift:] + order[:shift]
 
 
 def _asking(slate: Slate, conflict: Conflict, candidates: list[bytes]) -> bytes:
-    """Return what is asked at a rung."""
+    """Return the question of a rung."""
     if slate.task is not None:
         return question(slate.task, candidates)
     first = conflict.raises[0] if conflict.raises else None
@@ -104,32 +104,32 @@ def _asking(slate: Slate, conflict: Conflict, candidates: list[bytes]) -> bytes:
 
 
 def question(task: Task, candidates: list[bytes]) -> bytes:
-    """Return what is asked about the answers of a group."""
+    """Return the question about the answers of a group."""
     return _shown({"skill": task.spec["skill"]}, task.payload, candidates)
 
 
 def _shown(head: dict[str, Any], given: bytes, candidates: list[bytes]) -> bytes:
-    """Return the candidates as they are shown, without their authors. Payloads that are JSON stay as they came."""
+    """Return the question with its candidates, without their authors. Payloads that are JSON are embedded unchanged."""
     shown = b",".join(map(_as_json, candidates))
     return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (shown, _as_json(given), canonical(head))
 
 
 def _as_json(payload: bytes) -> bytes:
-    """Return a payload for a place among others: one that is no JSON could end the list, and stand for all of them."""
+    """Return a payload as JSON to embed. Other text becomes a string: unquoted, it could close the list around it."""
     try:
         decode(payload)
     except ValueError:
-        return canonical(payload.decode())  # that it is UTF-8 is seen to at the edge (spec WIRE-12)
+        return canonical(payload.decode())  # the edge has checked that it is UTF-8 (spec WIRE-12)
     return payload
 
 
 def as_it_came(shown: bytes) -> bytes:
-    """Return a question as it was before what is no JSON was shown as a text: that stood there as it came."""
+    """Return a question in its older form, in which payloads that are not JSON were embedded unchanged."""
     try:
         (part,) = decode(shown)
         said = [*part["data"]["candidates"], part["data"]["input"]]
     except (KeyError, TypeError, ValueError):
-        return shown  # it is the work itself, to be done again, or nests too deep
+        return shown  # a retry's payload, which is the work itself, or a question that nests too deep
     came, rest = b"", shown
     for text in said:
         if isinstance(text, str) and _as_json(text.encode()) != text.encode():
@@ -139,7 +139,7 @@ def as_it_came(shown: bytes) -> bytes:
 
 
 def heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:
-    """Return what a rung under way has come to, or None while it may still come to something."""
+    """Return the outcome of a rung under way, or None while it can still have one."""
     ledger, rung = world.ledger, conflict.ladder[stage.number]
     asked = [ledger.tasks[known] for known in stage.asked]
     pending = [one for one in asked if not one.is_terminal]
@@ -158,7 +158,7 @@ def heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: int
 
 
 def _answered(ledger: Ledger, slate: Slate, conflict: Conflict, rung: Rung, asked: list[Task]) -> Outcome:
-    """Return what the answers of those who were asked come to; who has not answered has said nothing."""
+    """Return what the answers to a rung come to. An agent that has not answered has said nothing."""
     answers = [answer_of(one) for one in asked]
     order = order_of(conflict.id, len(slate.classes))
     if rung.strategy == "retry":
@@ -190,7 +190,7 @@ def _answered(ledger: Ledger, slate: Slate, conflict: Conflict, rung: Rung, aske
 
 
 def is_held(rung: Rung) -> bool:
-    """Tell whether a rung waits for a person for as long as it takes."""
+    """Tell whether a rung waits for a person without a time limit."""
     return rung.strategy == "human" and rung.on_timeout == "hold"
 
 
@@ -201,7 +201,7 @@ def _silence(rung: Rung) -> Outcome:
 
 
 def _retried(ledger: Ledger, slate: Slate, again: Task) -> Outcome:
-    """One more answer counts with those before it, by its bytes."""
+    """Count one more answer with the earlier ones, by its bytes."""
     if again.state is not TaskState.COMPLETED:
         return Outcome(None, f"the further attempt ended as {again.state}")
     digest = again.results[-1].result_hash
@@ -213,7 +213,7 @@ def _retried(ledger: Ledger, slate: Slate, again: Task) -> Outcome:
 
 
 def answer_of(asked: Task) -> Any:
-    """Return what one who was asked answered, or None."""
+    """Return the answer to a task that was asked, or None."""
     if asked.state is not TaskState.COMPLETED or len(asked.results[-1].payload) > _ANSWER_MAX:
         return None
     try:
@@ -223,12 +223,12 @@ def answer_of(asked: Task) -> Any:
 
 
 def field_of(answer: Any, name: str) -> Any:
-    """Return a field of an answer, or None where it has none."""
+    """Return a field of an answer, or None if the answer has no such field."""
     return answer.get(name) if isinstance(answer, dict) else None
 
 
 def _choice(answer: Any, order: list[int]) -> int | None:
-    """Return the class a judge chose; it names the place at which the candidate was shown."""
+    """Return the class that a judge chose. The judge names the place at which the candidate was shown."""
     place = field_of(answer, "choice")
     if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(order):
         return order[place]
@@ -236,5 +236,5 @@ def _choice(answer: Any, order: list[int]) -> int | None:
 
 
 def is_over(world: World, until: int, now: int) -> bool:
-    """Tell whether a time has come. After a start nobody's time is up before all had the chance to come back."""
+    """Tell whether a time has passed. After a start no time is up before every agent had the chance to come back."""
     return bool(until) and now >= max(until, world.live.grace_until)

@@ -1,8 +1,8 @@
-"""What is read off the loop for conflicts: the kinds of job there are, and what each comes to.
+"""Jobs that read payloads for conflicts, off the loop: their kinds, and how each is done.
 
-A job reads what agents wrote, inside limits; the shell has it done by a worker that can be killed, and hands its answer
-to `Coordinator.answered`, which records it. Nothing here is called while a decision is made; a replay does a job once
-more to look at what was recorded of it.
+A job reads what agents wrote, inside limits. The shell hands it to a worker that can be killed, and passes the answer
+to `Coordinator.answered`, which records it. Nothing here is called while a decision is made. A replay does each job
+again to check the recorded answer.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _KINDS: dict[str, Callable[..., Job]] = {"compare": Compare, "merge": Merge, "ov
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a job came to."""
+    """The answer to a job."""
 
     number: int
-    """The class of what was compared; 0 for what was merged; 1 where patches collide, else 0; -1: nobody can say."""
+    """The class of a comparison; 0 for a merge; 1 if patches collide, else 0. For each: -1 if nobody can say."""
     why: str
     value: bytes | None = None
-    """What was merged."""
+    """The merged value."""
 
 
 def do(job: Job) -> Answer:
-    """Do a job. In a worker, off the loop."""
+    """Do a job. Runs in a worker, off the loop."""
     if isinstance(job, Compare):
         return Answer(*comparators.run(job))
     if isinstance(job, Overlap):
@@ -44,7 +44,7 @@ def do(job: Job) -> Answer:
 
 
 def name_of(job: Job) -> str:
-    """Return what a person knows a job by."""
+    """Return the name of a job for people."""
     if isinstance(job, Compare):
         return f"comparing {job.member} of {job.task}"
     if isinstance(job, Overlap):
@@ -62,7 +62,7 @@ def from_bytes(data: bytes) -> Job:
     """Read a job.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the bytes are not a job.
     """
     kind, values = unpack(data)
     return _KINDS[kind](*(tuple(value) if isinstance(value, list) else value for value in values))

@@ -1,7 +1,7 @@
 """A conflict as the ledger keeps it: what contradicted what, what was tried, and how it ended (spec CONFLICT-9).
 
-Data only. The records that build it are folded by `folding`; `procedure` decides what comes next, `court` lets people
-and parties have their say. What contradicts each other is the answers of a group, or candidates of the conflict's own.
+Data only. `folding` builds it from records, `procedure` decides what comes next, and `court` hears people and parties.
+The subjects are the answers of a group, or the conflict's own candidates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 WORD = "c3"
-"""The rule of conflicts that a delegator's word on a result decides (spec CONFLICT-16)."""
+"""The rule of conflicts that the delegator's verdict on a result decides (spec CONFLICT-16)."""
 PATCHED = "a1"
 """The rule of conflicts about results that patch the same place of one base (spec PATCH-3)."""
 FLAPPING = "d2"
@@ -38,22 +38,22 @@ FLAPPING = "d2"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """By what a group or a conflict is decided. Fixed when it is made: settings that change later change nothing."""
+    """How a group or a conflict is decided. Fixed at creation: later changes of settings have no effect."""
 
     comparator: str
     ladder: list[dict[str, Any]]
     ballot_ms: int
-    """How long further answers and positions are waited for, once answers contradict each other."""
+    """How long to wait for further answers and positions once answers contradict each other."""
     judge_ms: int
-    """How long a rung that asks others may take, where it names no time of its own."""
+    """How long a rung that asks others may take if it names no time of its own."""
     human_ms: int
     appeal_ms: int
     """How long an outcome may be appealed before it takes effect."""
     cost_micro: int | None = None
-    """What the tasks of all rungs may use together; None: any amount."""
+    """What the tasks of all rungs may use together; None means no limit."""
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the terms by name, for a record. Where nothing limits the cost, that is not said."""
+        """Return the terms by name, for a record, without the cost if it has no limit."""
         plain = asdict(self)
         if self.cost_micro is None:
             del plain["cost_micro"]
@@ -62,7 +62,7 @@ class Terms:
 
 @dataclass(slots=True)
 class Group:
-    """The answers of a task that several agents do, each without knowing of the others."""
+    """The answers to a task that several agents work on independently."""
 
     terms: Terms
     electorate: list[str] = field(default_factory=list)
@@ -70,11 +70,11 @@ class Group:
     classes: list[list[str]] = field(default_factory=list)
     """Members whose results are the same, in ledger order."""
     numbers: dict[str, int] = field(default_factory=dict)
-    """Member to its class; -1 where nobody could say."""
+    """Member to its class; -1 if nobody could say."""
     decided: str | None = None
-    """The member whose result is the group's."""
+    """The member whose result is the group's result."""
     compared: list[str] = field(default_factory=list)
-    """Tasks by which an agent was asked whether two answers are the same, in their order."""
+    """The tasks that asked an agent whether two answers are the same, in the order they were made."""
 
 
 @dataclass(slots=True)
@@ -88,34 +88,34 @@ class Candidate:
     digest: str
     payload: bytes
     number: int
-    """Its class: candidates with the same bytes are the same."""
+    """Its class; candidates with the same bytes share a class."""
     lsn: int
     task: str | None = None
-    """Whose result it is, or under whose attempt it was written."""
+    """The task that has this result, or whose attempt wrote it."""
     fence: int | None = None
     context_id: str | None = None
     key: str | None = None
     rev: int | None = None
     resource: str | None = None
     is_operator: bool = False
-    """Whether its author came with the operator's role."""
+    """Whether its author had the operator's role."""
 
 
 @dataclass(slots=True)
 class Raise:
-    """What somebody said who raised a conflict, or raised it once more."""
+    """A statement by an agent that raised a conflict, or raised it again."""
 
     by: str
     claim: str
     payload: bytes
     lsn: int
     name: str
-    """Of who says it and what it is about: the same name is a repeat."""
+    """Identifies the principal, the topic and the candidates; a raise with the same name is a repeat."""
 
 
 @dataclass(slots=True)
 class Position:
-    """What a party had to say."""
+    """What a party said."""
 
     stance: str
     payload: bytes
@@ -127,7 +127,7 @@ class Stage:
     """One rung that was tried."""
 
     number: int
-    """Which rung of the ladder, from 0."""
+    """The number of the rung in the ladder, from 0."""
     strategy: str
     from_lsn: int
     until: int
@@ -140,9 +140,9 @@ class Stage:
     why: str = ""
     by: str = ""
     answered_lsn: int = 0
-    """Where a merge that asks nobody was answered; 0 while it was not."""
+    """The position of the answer to a merge that asks nobody; 0 until it is answered."""
     merged: bytes | None = None
-    """What came of it, where it could be merged."""
+    """The merged value, if a merge was possible."""
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class Conflict:
 
     id: str
     task: str
-    """The task whose results contradict each other, or whose result rests on what has moved; else empty."""
+    """The task whose results contradict each other, or whose result relies on decisions that have moved; else empty."""
     kind: str
     rule: str
     ladder: list[Rung]
@@ -161,7 +161,7 @@ class Conflict:
     respond_at: int
     level: int = 1
     frozen_lsn: int = 0
-    """From here on no further answer enters; 0 while they still do."""
+    """The position after which no further answer enters; 0 while answers still enter."""
     positions: dict[str, Position] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     appeal: dict[str, Any] | None = None
@@ -173,29 +173,29 @@ class Conflict:
     closed_lsn: int = 0
     closed_at: int = 0
     prev: str = ""
-    """The seal of the conflict that was closed before this one: they are a chain."""
+    """The seal of the conflict that closed before this one: closed conflicts form a chain."""
     seal: str = ""
     record: dict[str, Any] = field(default_factory=dict)
-    """Once it is closed, all of it as it is shown: the tasks it was about leave memory before it does."""
+    """The whole conflict as it is shown, once it is closed: the tasks it was about leave memory before it does."""
     refusals: list[Refusal] = field(default_factory=list)
-    """The newest requests about it that were refused; beside the record, which does not change any more."""
+    """The newest refused requests about it. Kept apart from the record, which no longer changes."""
     object: str = ""
     """What it is about: `task:…`, `context:…`, `resource:…` or `agent:…`."""
     candidates: list[Candidate] = field(default_factory=list)
-    """What contradicts each other, where it is not the answers of a group."""
+    """What contradicts each other, if it is not the answers of a group."""
     terms: Terms | None = None
-    """By what it is decided, where it is not about a group."""
+    """How it is decided, if it is not about a group."""
     blocks: list[str] = field(default_factory=list)
-    """Tasks that are disputed by it."""
+    """Tasks that it disputes."""
     raiser: str = ""
-    """Who raised it, or whose write was refused."""
+    """The agent that raised it, or whose write was refused."""
     write: dict[str, Any] = field(default_factory=dict)
-    """What was refused, as far as its candidate does not say it: its `name`, `decision`, `guarded`, `reason`."""
+    """What the candidate of a refused write does not say: its `name`, `digest`, `decision`, `guarded`, `reason`."""
     raises: list[Raise] = field(default_factory=list)
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not over."""
+        """Whether it is still open."""
         return not self.outcome
 
     @property
@@ -205,13 +205,13 @@ class Conflict:
 
     @property
     def concerns(self) -> list[str]:
-        """The tasks it is listed for: beside those, the ones whose results are its subjects though they had ended."""
+        """The tasks it is listed for: those of `about`, and ended tasks whose results are among its subjects."""
         results = [known.task for known in self.candidates if known.task and known.form in ("result", "rejection")]
         return list(dict.fromkeys([*self.about, *results]))
 
     @property
     def kept_bytes(self) -> int:
-        """About what its payloads take in memory."""
+        """Roughly how much memory its payloads take."""
         said: list[bytes] = [candidate.payload for candidate in self.candidates]
         said += [raised.payload for raised in self.raises]
         said += [position.payload for position in self.positions.values()]
@@ -220,17 +220,17 @@ class Conflict:
 
     @property
     def climbs(self) -> bool:
-        """Whether it has a ladder of its own: not where a group's goes on with its task, or somebody's word decides."""
+        """Whether it has its own ladder. A group's conflict goes on with its task; rule `WORD` waits for a word."""
         return bool(self.candidates) and self.rule != WORD
 
     @property
     def topic(self) -> str:
-        """What no second conflict is open about at the same time (spec CONFLICT-11)."""
+        """Its kind and object: at most one conflict is open for each topic (spec CONFLICT-11)."""
         return f"{self.kind} {self.object}"
 
     @property
     def contested(self) -> tuple[str, str] | None:
-        """The key of a context that nobody writes while it is open, or None."""
+        """The context and key that nobody may write while it is open, or None."""
         if self.kind != "context" or self.rule not in ("c1", "c4"):
             return None
         return self.candidates[0].context_id or "", self.candidates[0].key or ""
@@ -252,5 +252,5 @@ class Conflict:
 
 
 def seal(view: dict[str, Any]) -> str:
-    """Return the hash of a closed conflict's record, over its view with the seal of the one before."""
+    """Return the hash of a closed conflict's record. The record's view includes the seal of the conflict before it."""
     return f"sha256:{hashlib.sha256(canonical(view)).hexdigest()}"

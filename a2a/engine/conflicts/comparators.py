@@ -1,9 +1,9 @@
-"""Comparators: whether two results are the same, as the task that asked for them understands it (spec COMPARE).
+"""Comparators: whether two results are the same, in the sense that the task asks for (spec COMPARE).
 
-Equal bytes are equal under every comparator, and cost nothing. All others read payloads, inside limits of size, depth
-and count, so they are run as jobs and their answers are recorded; nothing here is called while a decision is made.
-Classes are built in ledger order, each result joining the first class whose first member it equals: with a tolerance
-"equal" is not transitive, and any other way the winner would depend on who came first where it must not.
+Equal bytes are equal under every comparator, and cost nothing. All other comparisons read payloads, inside limits of
+size, depth and count, so they run as jobs and their answers are recorded; nothing here is called while a decision is
+made. Classes are built in ledger order, and each result joins the first class whose first member it equals. With a
+tolerance "equal" is not transitive, so in any other order the winner would depend on who came first when it must not.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = [
 
 _ASKS = "agent:"
 _SKILL_MAX = 128
-"""Characters: what a skill's id may have."""
+"""The longest id of a skill, in characters."""
 
 
 class Incomparable(Exception):
-    """The comparator cannot say whether the two are the same; that is an outcome, and no fault."""
+    """The comparator cannot say whether the two are the same. This is an outcome, not a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a comparator reads at most of one payload."""
+    """The most that a comparator reads of one payload."""
 
     bytes_max: int = 4 * 1024 * 1024
     depth_max: int = 64
@@ -62,7 +62,7 @@ class Compare:
 
 
 def run(job: Compare) -> tuple[int, str]:
-    """Do a job, and return the number of the class and why. In a worker, off the loop."""
+    """Do a job, and return the number of the class and why. Runs in a worker, off the loop."""
     return classify(job.comparator, job.firsts, job.payload)
 
 
@@ -87,7 +87,7 @@ def parse_comparator(name: str) -> Comparator:
 
 
 def skill_asked(name: str) -> str | None:
-    """Return the skill of the agent that compares, or None where a comparator of this file does (spec COMPARE-4)."""
+    """Return the skill of the agent that compares, or None if a comparator of this module does (spec COMPARE-4)."""
     return name.removeprefix(_ASKS) if name.startswith(_ASKS) else None
 
 
@@ -107,8 +107,8 @@ def check_comparator(name: str) -> None:
 def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> tuple[int, str]:
     """Return the number of the first class whose first member the payload equals, or that of a new class, and why.
 
-    What cannot be read, or is beyond the limits, equals its own bytes alone, whoever came first (spec COMPARE-3): one
-    answer that is nonsense must not keep those behind it from being the same as each other.
+    A payload that cannot be read, or is beyond the limits, equals only its own bytes, whatever came first (spec
+    COMPARE-3): one nonsensical answer must not keep later answers from being the same as each other.
     """
     for number, first in enumerate(firsts):
         if first == payload:
@@ -126,7 +126,7 @@ def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits 
 
 
 def artifacts_of(payload: bytes, limits: Limits | None = None) -> list[Any]:
-    """Return what a result consists of; the first is an object.
+    """Return the Artifacts of a result; the first is an object.
 
     Raises:
         Incomparable: the payload is not an array of Artifacts, or is beyond the limits.
@@ -148,7 +148,7 @@ def artifacts_of(payload: bytes, limits: Limits | None = None) -> list[Any]:
 
 
 def value_of(payload: bytes, limits: Limits | None = None) -> Any:
-    """Return what a result says: the text or data of its first artifact's only part, else its parts as they are.
+    """Return the value of a result: the text or data of its first artifact's only part, else its parts unchanged.
 
     Raises:
         Incomparable: the payload is not an array of Artifacts, or is beyond the limits.
@@ -166,7 +166,7 @@ def value_of(payload: bytes, limits: Limits | None = None) -> Any:
 
 
 def _check_depth(payload: bytes, depth_max: int) -> None:
-    """Count brackets outside strings: the parser would go as deep as they do."""
+    """Count brackets outside strings: the parser would recurse as deep as they nest."""
     depth, in_string, escaped = 0, False, False
     for byte in payload:
         if in_string:
@@ -201,13 +201,13 @@ def _json(arguments: list[str]) -> Comparator:
 
 
 def _text(arguments: list[str]) -> Comparator:
-    """Texts that differ in nothing but Unicode form (NFC) and white space."""
+    """Texts that differ only in Unicode form (NFC) and white space."""
     _no_arguments("text-nfc", arguments)
     return lambda one, other: _words(one) == _words(other)
 
 
 def _pointers(arguments: list[str]) -> Comparator:
-    """Equal where the JSON Pointers (RFC 6901) look; what is elsewhere does not matter."""
+    """Equal at the given JSON Pointers (RFC 6901); the rest does not matter."""
     if not arguments or any(pointer and not pointer.startswith("/") for pointer in arguments):
         raise ValueError("comparator pointers: expected JSON Pointers, as in pointers[/answer,/unit]")
 
@@ -218,7 +218,7 @@ def _pointers(arguments: list[str]) -> Comparator:
 
 
 def _set(arguments: list[str]) -> Comparator:
-    """Lists with the same items, each as often, in whatever order."""
+    """Lists with the same items, each the same number of times, in any order."""
     _no_arguments("set", arguments)
 
     def items(value: Any) -> list[bytes]:
@@ -230,7 +230,7 @@ def _set(arguments: list[str]) -> Comparator:
 
 
 def _numeric(arguments: list[str]) -> Comparator:
-    """Numbers, alone or at the same places, that are no further apart than the tolerance; all else must be equal."""
+    """Numbers, alone or at the same places, that differ by no more than the tolerance; the rest must be equal."""
     try:
         (tolerance,) = (float(argument) for argument in arguments)
     except ValueError:
@@ -248,7 +248,7 @@ COMPARATORS: dict[str, Callable[[list[str]], Comparator]] = {
     "set": _set,
     "numeric": _numeric,
 }
-"""Name to what makes the comparator from its arguments."""
+"""Name to the function that makes the comparator from its arguments."""
 
 
 def _no_arguments(kind: str, arguments: list[str]) -> None:
@@ -270,7 +270,7 @@ def _words(value: Any) -> str:
 
 
 _NOTHING = {"": "nothing is there"}
-"""Stands for what a pointer does not find; no JSON value has this form at a leaf that a pointer names."""
+"""Stands for a value that a pointer does not find; no JSON value has this form at a leaf that a pointer names."""
 
 
 def _at(value: Any, pointer: str) -> Any:

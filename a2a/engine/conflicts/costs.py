@@ -1,7 +1,7 @@
 """What the rungs of a ladder may cost, and what they have cost (spec RUNG-7 to RUNG-9).
 
-What the tasks of a rung used is counted with them, as any usage is (spec BUDGET-1); here it is added up and compared.
-Each of them is made with a budget of its own, so that budgets stop it and nothing here has to.
+Usage is counted with the tasks of a rung, like any usage (spec BUDGET-1); this module adds it up and compares it. Each
+of these tasks has a budget of its own, so budgets stop it and this module does not have to.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["exceeded", "ladder_exceeded", "shares"]
 
 
 def exceeded(ledger: Ledger, conflict: Conflict, terms: Terms, stage: Stage) -> str:
-    """Return in which words a rung under way, or its ladder, has used what it may; empty where it has not."""
+    """Return a message if a rung under way, or its ladder, has used up its limit; else empty."""
     own = _over("rung", cost_of(ledger, stage), conflict.ladder[stage.number].cost_micro)
     return own or ladder_exceeded(ledger, conflict, terms)
 
 
 def ladder_exceeded(ledger: Ledger, conflict: Conflict, terms: Terms) -> str:
-    """Return in which words the rungs so far have used what all of them may; empty where they have not."""
+    """Return a message if the rungs so far have used up the limit of the ladder; else empty."""
     return _over("ladder", _used_by_all(ledger, conflict), terms.cost_micro)
 
 
@@ -32,16 +32,16 @@ def _used_by_all(ledger: Ledger, conflict: Conflict) -> int:
 
 
 def _over(what: str, spent: int, limit: int | None) -> str:
-    """Say that a limit is reached. One of nothing is by whoever uses something, as with any budget."""
+    """Say that a limit is reached. As with any budget, a limit of 0 is reached once anything is used."""
     return f"cost: the {what} has used {spent} of {limit}" if limit is not None and 0 < spent >= limit else ""
 
 
 def shares(
     ledger: Ledger, conflict: Conflict, terms: Terms, rung: Rung, above: Task | None, count: int
 ) -> list[dict[str, int] | None]:
-    """Return the budget of each task that a rung asks, of so many; None where nothing limits what they cost.
+    """Return the budgets of the `count` tasks that a rung asks; None if nothing limits what they cost.
 
-    What is left is shared out to the last millionth, so that all together may use what the rung may, and no more.
+    The rest is divided to the last millionth, so that all tasks together may use what the rung may use, and no more.
     """
     limits = [rung.cost_micro] if rung.cost_micro is not None else []
     if terms.cost_micro is not None:

@@ -1,4 +1,4 @@
-"""Where parties and people have their say in a conflict, and anybody looks at one (spec CONFLICT-4 to CONFLICT-9)."""
+"""How parties and people speak in a conflict, and how anybody reads one (spec CONFLICT-4 to CONFLICT-9)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _no_party(conflict: Conflict, sender: Connection) -> Decision:
 
 
 def on_conflict_position(world: World, sender: Connection, message: ConflictPosition, now: int) -> Decision:
-    """A party says what it has to say; the last word before the ballot closes counts. Spec CONFLICT-4."""
+    """Record a party's position; its last one before the ballot closes counts. Spec CONFLICT-4."""
     conflict = world.ledger.conflicts.get(message.conflict)
     if conflict is None:
         return _missing(message.conflict)
@@ -81,7 +81,7 @@ def on_conflict_position(world: World, sender: Connection, message: ConflictPosi
 
 
 def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, now: int) -> Decision:
-    """A person decides, at whatever rung the conflict is. Spec CONFLICT-6."""
+    """Record a person's decision, at any rung. Spec CONFLICT-6."""
     conflict = world.ledger.conflicts.get(message.conflict)
     if conflict is None:
         return _missing(message.conflict)
@@ -105,7 +105,7 @@ def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, no
 
 
 def _is_chosen(ledger: Ledger, conflict: Conflict, choice: str | None) -> bool:
-    """Tell whether a choice is what has come of it: of equal subjects the first one stands, whichever was named."""
+    """Tell whether a choice is the outcome. Of equal subjects the first stands, whichever was named."""
     if choice is None or conflict.ref is None:
         return choice == conflict.ref
     groups = {subject["ref"]: subject["group"] for subject in subjects_of(ledger, conflict)}
@@ -113,7 +113,7 @@ def _is_chosen(ledger: Ledger, conflict: Conflict, choice: str | None) -> bool:
 
 
 def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal, now: int) -> Decision:
-    """A party does not accept an outcome that has not taken effect yet. Spec CONFLICT-8."""
+    """Record that a party appeals an outcome that has not taken effect yet. Spec CONFLICT-8."""
     conflict = world.ledger.conflicts.get(message.conflict)
     if conflict is None:
         return _missing(message.conflict)
@@ -152,7 +152,7 @@ def on_conflict_list(world: World, sender: Connection, message: ConflictList, no
 
 
 def opened_notice(ledger: Ledger, conflict: Conflict, agent: str, now: int) -> ConflictOpened:
-    """Return what a party is told when a conflict opens."""
+    """Return the notice to a party that a conflict has opened."""
     role: Any = conflict.parties.get(agent, "delegator")
     subjects = [
         Subject(subject["ref"], subject["agent"], subject["resultHash"], max(0, subject["group"]))
@@ -172,7 +172,7 @@ def opened_notice(ledger: Ledger, conflict: Conflict, agent: str, now: int) -> C
 
 
 def resolved_notice(ledger: Ledger, conflict: Conflict) -> ResolvedNotice:
-    """Return what a party is told when a conflict is over."""
+    """Return the notice to a party that a conflict is over."""
     outcome: Any = conflict.outcome
     return ResolvedNotice(
         conflict.id,

@@ -1,7 +1,7 @@
-"""What follows from a resolution that is not about a group (spec CONFLICT-15).
+"""What follows from the resolution of a conflict that is not about a group (spec CONFLICT-15).
 
-The tasks it disputed go on with the very record of the resolution, in `folding`; what is written to a context is a
-record of its own here, for the same append.
+In `folding`, the record of the resolution itself lets the disputed tasks go on. A write to a context is a record of its
+own, made here for the same append.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["follows", "merged_value", "to_merge"]
 
 
 def merged_value(task: Task) -> bytes | None:
-    """Return what a merger came to as a value for a context, or None where it is none."""
+    """Return a merger's result as a value for a context, or None if it is not one."""
     result = task.results[-1] if task.results else None
     if result is None or len(result.payload) > MERGED_MAX:
         return None
@@ -32,11 +32,12 @@ def merged_value(task: Task) -> bytes | None:
 
 
 def to_merge(ledger: Ledger, conflict: Conflict, number: int) -> Merge:
-    """Return the job of a rung that asks nobody: what both have changed since the revision that the later one knew, or
-    what both patch.
+    """Return the merge job of a rung that asks nobody.
+
+    It merges what both have changed since the revision that the later one knew, or what both patch.
 
     Raises:
-        Unmergeable: there is nothing that a job could make of it.
+        Unmergeable: no job can merge these candidates.
     """
     if conflict.kind == "artifact":
         said = {one.number: one.payload for one in conflict.candidates}
@@ -55,7 +56,7 @@ def to_merge(ledger: Ledger, conflict: Conflict, number: int) -> Merge:
 
 
 def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, why: str, now: int) -> list[Record]:
-    """Return the key's new revision, where what was chosen is not what it is already."""
+    """Return the write of the key's new revision, unless the chosen value is already there."""
     if conflict.contested is None:
         return []
     context_id, key = conflict.contested
@@ -77,7 +78,7 @@ def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, w
     context = ledger.contexts[context_id]
     name = conflict.write["name"] if outcome == "select" else conflict.id
     if context.written_as(principal_of(author), name) is not None:
-        name = conflict.id  # its author has used that name for something else meanwhile
+        name = conflict.id  # the author has used that name for another write meanwhile
     change = {
         "key": key,
         "if_rev": stands.rev,

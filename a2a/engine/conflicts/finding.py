@@ -1,7 +1,7 @@
-"""How conflicts about shared context are found: writes that lose, results on what has moved (spec CONFLICT-14, 16).
+"""How conflicts about shared context are found: lost writes, results on decisions that moved (spec CONFLICT-14, 16).
 
-Called by the handlers that see it happen. Nothing here decides such a conflict; that a write is refused is decided
-before.
+The handlers call this when they see it happen. Nothing here decides such a conflict; the caller has already decided to
+refuse the write.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ __all__ = [
 ]
 
 TRIES = 3
-"""Times in a row that a writer may insist on a revision that is not there any more."""
+"""How many times in a row a writer may insist on a revision that has been replaced."""
 
 _MOVED_MAX = 15
-"""Decisions that are subjects of a conflict about a result that rests on them."""
+"""How many decisions are subjects of a conflict about a result that relies on them."""
 _SHOWN_MAX = 4 * 1024
-"""Bytes of such a decision that are kept with the conflict; larger ones are read where they are."""
+"""Bytes of such a decision that the conflict keeps a copy of; larger ones are read from the context."""
 
 
 def digest_of(payload: bytes) -> str:
-    """Return the hash a candidate is known by."""
+    """Return the hash that identifies a candidate's payload."""
     return f"sha256:{hashlib.sha256(payload).hexdigest()}"
 
 
 def about_context(context_id: str, key: str) -> str:
-    """Return what a conflict about a key is about."""
+    """Return the object of a conflict about a key."""
     return f"context:{context_id}/{key}"
 
 
 def written_at(context: Context, key: str, rev: int) -> int:
-    """Return the place of the write that made a revision, or of the newest one where it is not kept."""
+    """Return the position of the write that made a revision, or of the newest write if that one is not kept."""
     return next((write.lsn for write in reversed(context.writes) if write.revs.get(key) == rev), context.lsn)
 
 
 def terms_by(policy: Policy, kind: str) -> Terms:
-    """Return by what a conflict of a kind is decided."""
+    """Return the terms of a conflict of this kind."""
     return Terms(
         "bytes",
         [dict(rung) for rung in policy.ladder_for(kind)],
@@ -76,12 +76,12 @@ def has_room(world: World) -> bool:
 
 
 def count_open(ledger: Ledger) -> int:
-    """Return how many conflicts are open; those of groups count for nothing here. Spec LIMIT-11."""
+    """Return how many conflicts are open, without those of groups. Spec LIMIT-11."""
     return sum(bool(conflict.candidates) for conflict in ledger.open_conflicts.values())
 
 
 def is_settling(world: World, kind: str, about: str, now: int) -> bool:
-    """Tell whether a conflict about a thing is open, or was a while ago: no rule opens another one so soon."""
+    """Tell whether a conflict about an object is open, or closed so recently that no rule opens another one yet."""
     ledger = world.ledger
     known = ledger.conflicts_about.get(f"{kind} {about}")
     if not known:
@@ -96,7 +96,7 @@ def is_settling(world: World, kind: str, about: str, now: int) -> bool:
 def contest(
     world: World, sender: Connection, context: Context, message: ContextWrite, digest: str, now: int
 ) -> ConflictOpened | None:
-    """Return the conflict that a write opens whose revision is not there any more, or None. Spec CONFLICT-14."""
+    """Return the conflict that a write to a replaced revision opens, or None. Spec CONFLICT-14."""
     policy, agent = world.policy, sender.agent or ""
     op, entry = message.ops[0], context.entries.get(message.ops[0].key)
     if len(message.ops) > 1 or op.if_rev is None:
@@ -117,9 +117,9 @@ def contest(
 
 
 def _insists(world: World, context_id: str, op: ContextOp, agent: str, write: str) -> bool:
-    """Count a try that failed, and tell whether its writer insists: it has not looked, and tries again. CONFLICT-14.
+    """Count a failed try, and tell whether the writer insists: it tries again without having looked. Spec CONFLICT-14.
 
-    The same write once more is no other try: its answer was lost.
+    A repeat of the same write is not another try: its answer was lost.
     """
     tries, name = world.live.tries, (context_id, op.key, agent)
     rev, count, last = tries.pop(name, (-1, 0, ""))
@@ -200,14 +200,14 @@ def _contested(
 def stale_conflict(
     ledger: Ledger, task: Task, result: Result, stale: list[dict[str, Any]], lsn: int, now: int
 ) -> ConflictOpened:
-    """Return the conflict of a result that rests on decisions which have moved. Spec CONFLICT-16.
+    """Return the conflict of a result that relies on decisions that have moved. Spec CONFLICT-16.
 
     Args:
         ledger: where the decisions are.
         task: the task that has, or is about to have, the result.
-        result: it.
+        result: the result.
         stale: which decisions have moved.
-        lsn: where the record will stand.
+        lsn: the position of the record.
         now: the current time.
     """
     context = ledger.contexts.get(task.context_id)
@@ -217,7 +217,7 @@ def stale_conflict(
             "result",
             result.agent,
             result.result_hash,
-            b"",  # the task has it
+            b"",  # the task keeps it
             0,
             lsn,
             task.id,
@@ -228,7 +228,7 @@ def stale_conflict(
     for number, moved in enumerate(stale[:_MOVED_MAX], 2):
         entry = context.entries.get(moved["key"]) if context is not None else None
         if entry is None:
-            continue  # it relied on what was never there
+            continue  # the result relied on a key that never existed
         payload, author = entry.newest.payload or b"null", entry.newest.origin.author
         parties.setdefault(author, "author")
         candidates.append(

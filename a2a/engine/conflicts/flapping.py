@@ -1,7 +1,7 @@
-"""An agent's id that processes take from each other again and again: found, and kept from both (spec CONFLICT-18).
+"""Processes that take an agent's id from each other again and again: how they are found and stopped (spec CONFLICT-18).
 
-How often an id was taken over is known by this process only, as all that is about who is here. That it was too often is
-a conflict, and the agent is in quarantine for as long as that is open.
+Only this process knows how often an id was taken over, as with everything about who is connected. Too many takeovers
+are a conflict, and the agent is in quarantine while that conflict is open.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .finding import digest_of, has_room, terms_by
 __all__ = ["left_of", "note_takeover", "opened", "refusal", "told_of"]
 
 _KNOWN_MAX = 10_000
-"""Agents that were taken over lately; beyond this the one it happened to longest ago is forgotten."""
+"""How many recently taken over agents are remembered. Beyond this, the one taken over longest ago is forgotten."""
 
 
 def note_takeover(world: World, agent: str, now: int) -> None:
-    """Count a process that took the place of one that was heard just now."""
+    """Count a process that took the place of another that was heard from just now."""
     known = world.live.takeovers
     times = [*_lately(world, agent, now), now]
     known.pop(agent, None)
@@ -35,10 +35,10 @@ def note_takeover(world: World, agent: str, now: int) -> None:
 
 
 def refusal(world: World, there: Connection, instance: str, incarnation: int, now: int) -> Decision | None:
-    """Return the refusal of another process where the agent was taken over too often, or None where it may come in.
+    """Return the refusal of a process whose agent was taken over too often, or None if it may come in.
 
-    Whoever is there is asked first whether it still is: an agent that dies and comes back as often leaves connections
-    behind that nobody answers on.
+    The connected process is first asked whether it is still there: an agent that keeps crashing and restarting leaves
+    connections behind on which nobody answers.
     """
     policy, agent = world.policy, there.agent or ""
     times = _lately(world, agent, now)
@@ -83,13 +83,13 @@ def _too_often(
 
 
 def opened(world: World, agent: str, one: dict[str, Any], other: dict[str, Any], now: int) -> ConflictOpened | None:
-    """Return the conflict that puts an agent into quarantine, or None where there is no room for it.
+    """Return the conflict that puts an agent into quarantine, or None if there is no room for it or one is open.
 
     Args:
         world: where the agent is.
-        agent: it.
-        one: the process that is there.
-        other: the one that would take its place.
+        agent: the agent.
+        one: the process that is connected.
+        other: the process that would take its place.
         now: the current time.
     """
     ledger, about = world.ledger, f"agent:{agent}"
@@ -117,7 +117,7 @@ def opened(world: World, agent: str, one: dict[str, Any], other: dict[str, Any],
 
 
 def _terms(world: World) -> Terms:
-    """Return by what it is decided: a person may end it, and else the end of its time does."""
+    """Return the terms: a person may end the quarantine, else it ends when its time is up."""
     ladder: list[dict[str, Any]] = [{"strategy": "human", "timeoutMs": world.policy.quarantine_ms}]
     return replace(terms_by(world.policy, "identity"), ladder=ladder)
 
@@ -133,6 +133,6 @@ def left_of(world: World, conflict_id: str, now: int) -> int:
 
 
 def told_of(world: World, agent: str, now: int) -> dict[str, Any] | None:
-    """Return what others see of an agent's quarantine, or None where it is in none."""
+    """Return what others see of an agent's quarantine, or None if it is not in quarantine."""
     known = world.ledger.quarantined.get(agent)
     return None if known is None else {"conflict": known, "leftMs": left_of(world, known, now)}

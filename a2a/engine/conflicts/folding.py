@@ -1,4 +1,4 @@
-"""What each record about a group or a conflict does to the ledger. Used by the ledger's table of records only."""
+"""What each record about a group or a conflict does to the ledger. Only the ledger's table of records uses it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def conflict_opened(ledger: Ledger, record: ConflictOpened, lsn: int) -> None:
 
 
 def index(ledger: Ledger, conflict: Conflict) -> None:
-    """Have a conflict found by what it is about."""
+    """Index a conflict by what it is about."""
     ledger.conflicts_about.setdefault(conflict.topic, []).append(conflict.id)
     if conflict.is_open:
         ledger.open_conflicts[conflict.id] = conflict
@@ -149,7 +149,7 @@ def index(ledger: Ledger, conflict: Conflict) -> None:
 
 
 def unindex(ledger: Ledger, conflict: Conflict) -> None:
-    """Have a closed conflict found by nothing any more."""
+    """Remove a closed conflict from the index."""
     about = ledger.conflicts_about[conflict.topic]
     about.remove(conflict.id)
     if not about:
@@ -157,7 +157,7 @@ def unindex(ledger: Ledger, conflict: Conflict) -> None:
 
 
 def _stir(ledger: Ledger, conflict: Conflict) -> None:
-    """Have what comes next in a conflict looked at."""
+    """Mark a conflict so that its next step is considered."""
     if conflict.climbs:
         ledger.stirred[conflict.id] = conflict
     elif conflict.task:
@@ -165,7 +165,7 @@ def _stir(ledger: Ledger, conflict: Conflict) -> None:
 
 
 def used(ledger: Ledger, task: Task) -> None:
-    """Have a conflict looked at that a task was asked in, as that has used more: there may be a limit (spec RUNG-8)."""
+    """Stir the conflict that a task was asked in: the task has used more, and may have reached a limit. Spec RUNG-8."""
     kind, _, asked_by = task.scope.partition(":")
     if kind == "conflict" and asked_by in ledger.open_conflicts:
         _stir(ledger, ledger.open_conflicts[asked_by])
@@ -213,7 +213,7 @@ def position_taken(ledger: Ledger, record: PositionTaken, lsn: int) -> None:
 
 def stage_opened(ledger: Ledger, record: StageOpened, lsn: int) -> None:
     conflict = _open(ledger, record.conflict, lsn)
-    # A person decides at any rung, and above the last one too, where it has decided and can still be appealed.
+    # A person decides at any rung, and also above the last one, after it has decided and while it can be appealed.
     is_there = record.number < len(conflict.ladder) or record.strategy == "human"
     if conflict.stage is not None or record.number < conflict.next_rung or not is_there:
         raise ValueError(f"record {lsn} tries rung {record.number} of {conflict.id}, {conflict.next_rung} is next")
@@ -262,7 +262,7 @@ def conflict_resolved(ledger: Ledger, record: ConflictResolved, lsn: int) -> Non
     for task_id in conflict.blocks:
         task = ledger.tasks.get(task_id)
         if task is None or task.state is not TaskState.DISPUTED:
-            continue  # it has ended otherwise
+            continue  # it has ended in another way
         if record.outcome != "moot" and not _is_chosen(conflict, task_id):
             task.results[-1].overruled = conflict.id
             ledger.patches.drop(task_id)
@@ -270,7 +270,7 @@ def conflict_resolved(ledger: Ledger, record: ConflictResolved, lsn: int) -> Non
 
 
 def _is_chosen(conflict: Conflict, task: str) -> bool:
-    """Tell whether a task's result is the one that stands, or the same as that."""
+    """Tell whether a task's result is the one that stands, or the same as that one."""
     numbers = {candidate.ref: candidate.number for candidate in conflict.candidates}
     return conflict.outcome == "select" and numbers.get(task) == numbers[conflict.ref or ""]
 
@@ -278,7 +278,7 @@ def _is_chosen(conflict: Conflict, task: str) -> bool:
 def close(
     ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, by: str, rationale: str, at: int, lsn: int
 ) -> None:
-    """End a conflict: seal its record, and tell every party."""
+    """Close a conflict: seal its record, and tell every party."""
     conflict.outcome, conflict.ref, conflict.by, conflict.rationale = outcome, ref, by, rationale
     conflict.closed_lsn, conflict.closed_at = lsn, at
     conflict.prev, conflict.seal = ledger.sealed, ""
@@ -294,13 +294,13 @@ def close(
         del ledger.quarantined[conflict.quarantines]
     about = ledger.open_tasks.get(conflict.object.removeprefix("task:"))
     if about is not None and about.group is not None:
-        ledger.touched[about.id] = about  # what its answers come to may have waited for this
+        ledger.touched[about.id] = about  # the outcome of the group may have waited for this
     for party in conflict.parties:
         ledger.post_conflict(party, lsn, "conflict.resolved", conflict)
 
 
 def ended(ledger: Ledger, task: Task, record: Settled, lsn: int) -> None:
-    """Do what the end of a task means for what is open about it, and for the conflict it was asked about."""
+    """Apply the end of a task to the open conflicts about it, and to the conflict it was asked in."""
     for conflict in _open_about(ledger, task):
         if conflict.rule == WORD:
             _word(ledger, conflict, task, record, lsn)
@@ -315,7 +315,7 @@ def ended(ledger: Ledger, task: Task, record: Settled, lsn: int) -> None:
 
 
 def sent_back(ledger: Ledger, task: Task, record: Reworked, lsn: int) -> None:
-    """Close what the delegator's word decides: it asked for another revision."""
+    """Close the conflict that the delegator's word decides: the delegator asked for another revision."""
     for conflict in _open_about(ledger, task):
         if conflict.rule == WORD:
             close(ledger, conflict, "reject_all", None, record.by, "the result was sent back", record.at, lsn)
@@ -326,7 +326,7 @@ def _open_about(ledger: Ledger, task: Task) -> list[Conflict]:
 
 
 def _word(ledger: Ledger, conflict: Conflict, task: Task, record: Settled, lsn: int) -> None:
-    """Close a conflict with the word on the result it is about. Spec CONFLICT-16."""
+    """Close a conflict with the verdict on the result it is about. Spec CONFLICT-16."""
     if record.state == "completed":
         outcome, why = "select", "the result is accepted as it stands"
     elif record.state == "failed" and record.reason in ("rejected", "reworks", "unconfirmed"):

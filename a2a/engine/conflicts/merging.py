@@ -1,8 +1,8 @@
-"""Three-way merging without anybody's help: what two have made of the same base, where they changed other things.
+"""Three-way merging that asks nobody: two have changed the same base in different places.
 
-JSON by its places, texts by their lines; whatever both changed differently cannot be merged, and that is an outcome.
-It reads what agents wrote, so it is run as a job, inside limits of size, depth and lines, and its answer is recorded;
-nothing here is called while a decision is made (spec RUNG-6).
+JSON merges by its places, text by its lines. If both changed the same place differently, there is no merge; that is an
+outcome. A merge reads what agents wrote, so it runs as a job, inside limits of size, depth and lines, and its answer is
+recorded; nothing here is called while a decision is made (spec RUNG-6).
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from .patches import merge_patches, told_where
 __all__ = ["MERGED_MAX", "Merge", "Unmergeable", "merge", "run"]
 
 MERGED_MAX = 64 * 1024
-"""Bytes of what is merged: as large as a value of a context may be by default."""
+"""Bytes of a merged value: the default limit of a value in a context."""
 _BYTES_MAX = 1024 * 1024
-"""Of each of the three."""
+"""Bytes of each of the three values."""
 _DEPTH_MAX = 64
 _LINES_MAX = 500
-"""Lines of all texts in one merge: comparing them takes time, at worst a twentieth of a second for so many. A replay
-does it as well, and nobody kills that."""
+"""Lines of all texts in one merge. Comparing this many takes a twentieth of a second at worst. A replay does it too,
+and nobody kills a replay."""
 _NOTHING: Any = object()
-"""Stands for what is not there."""
+"""Stands for a missing value."""
 
 
 class Unmergeable(Exception):
-    """Both changed the same, differently; or it is nothing that can be merged."""
+    """Both changed the same place differently, or the values cannot be merged at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A job: what is it with the changes of both?"""
+    """A job: what is the value with the changes of both?"""
 
     conflict: str
     number: int
-    """Of the rung."""
+    """The number of the rung."""
     base: bytes | None
-    """What both have changed; None where both have added all they have."""
+    """What both have changed; None if everything in both is an addition."""
     one: bytes
     other: bytes
     are_patches: bool = False
-    """Both are results that patch something: what has both patches?"""
+    """Both are results that patch something: what is the result with both patches?"""
 
 
 def run(job: Merge, *, loosely: bool = False) -> tuple[bytes | None, str]:
-    """Do a job, and return what is merged and why; None where it cannot be. In a worker, off the loop.
+    """Do a job, and return the merged value, or None if there is none, and why. Runs in a worker, off the loop.
 
     Args:
-        job: it.
-        loosely: as diffs were read once, see `patches.run`.
+        job: the job.
+        loosely: read diffs as earlier versions did, see `patches.run`.
     """
     try:
         both = _both_patches(job, loosely=loosely) if job.are_patches else merge(job.base, job.one, job.other)
@@ -71,7 +71,7 @@ def _both_patches(job: Merge, *, loosely: bool) -> bytes:
 
 
 def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
-    """Return what has the changes of both, in canonical form; without a base both have added all they have.
+    """Return the value with the changes of both, in canonical form. Without a base, everything in both is an addition.
 
     Raises:
         Unmergeable: they changed the same place, or a value cannot be read, or is beyond the limits.
@@ -117,7 +117,7 @@ class _Merge:
         return merged
 
     def of_texts(self, base: str, one: str, other: str, place: str) -> str:
-        """Return a text with the changed lines of both; changes that touch each other are not taken for two."""
+        """Return a text with the changed lines of both. Changes that touch each other count as one place."""
         lines = base.splitlines(keepends=True)
         self.lines -= max(len(text.splitlines()) for text in (base, one, other))
         if self.lines < 0:
@@ -135,7 +135,7 @@ class _Merge:
 
 
 def _changes(lines: list[str], text: str) -> list[tuple[int, int, list[str]]]:
-    """Return (first line, line behind the last, what stands there instead)."""
+    """Return (first line, line after the last, replacement lines) of each change."""
     new = text.splitlines(keepends=True)
     steps = difflib.SequenceMatcher(None, lines, new, autojunk=False).get_opcodes()
     return [(begin, end, new[first:last]) for kind, begin, end, first, last in steps if kind != "equal"]

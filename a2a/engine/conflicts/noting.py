@@ -1,8 +1,8 @@
-"""Contradictions that are decided as they are found: they are recorded, and what happens is what happens anyway.
+"""Contradictions that a rule decides as soon as they are found: they are recorded, and change nothing else.
 
-A broken circle of waits, a fence that was refused, contradictory words to one task, two processes of one agent: each is
-decided by a rule that needs no ladder. What is noted here costs nothing where nothing contradicts anything, and is
-noted once for a thing in a while (spec CONFLICT-17).
+A broken circle of waits, a refused fence, contradictory words to one task, two processes of one agent: a rule without a
+ladder decides each of them. Noting costs nothing while nothing contradicts anything, and notes each thing only once in
+a while (spec CONFLICT-17).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 NEWER_PROCESS = " is the newer process"
-"""Said of an instance whose card stands."""
+"""Ends the rationale of a conflict in which a newer process's card stands."""
 _STEPS_MAX = 16
-"""Waits of a circle that are its subjects; the claim that was given up tells all of them."""
+"""Waits of a circle that are its subjects; the claim that was given up lists all of them."""
 
 
 def _noted(
@@ -51,7 +51,7 @@ def _noted(
     now: int,
     **said: Any,
 ) -> list[Record]:
-    """Return the record, or nothing where the namespace does not look for such things, or has noted one lately."""
+    """Return the record, or nothing if the namespace does not look for this kind or has noted one lately."""
     ledger, policy = world.ledger, world.policy
     if not policy.ladder_for(kind) or is_settling(world, kind, about, now):
         return []
@@ -82,7 +82,7 @@ def _said(ref: str, agent: str, payload: bytes, **where: Any) -> Candidate:
 
 
 def circle_noted(world: World, record: ClaimEnded | Settled, now: int) -> list[Record]:
-    """Note a circle of waits that was broken: who gave up, and who went on. Spec CONFLICT-17, WAIT-2."""
+    """Note a broken circle of waits: which wait was given up, and which went on. Spec CONFLICT-17, WAIT-2."""
     ledger = world.ledger
     if isinstance(record, Settled):
         task = ledger.tasks[record.task]
@@ -101,7 +101,7 @@ def circle_noted(world: World, record: ClaimEnded | Settled, now: int) -> list[R
 
 
 def _owner(ledger: Ledger, step: dict[str, Any]) -> str:
-    """Return the agent that waits: of a task whoever has it, or else who wants it done."""
+    """Return the agent that waits: for a task its holder, else its delegator."""
     if "task" not in step:
         return str(step["agent"])
     task = ledger.tasks.get(step["task"])
@@ -109,14 +109,14 @@ def _owner(ledger: Ledger, step: dict[str, Any]) -> str:
 
 
 def are_of_one(resources: list[str | None]) -> bool:
-    """Tell whether all that is said is fences of one resource: those of several say nothing about each other."""
+    """Tell whether all subjects are fences of one resource. Fences of several do not contradict each other."""
     return None not in resources and len(set(resources)) == 1
 
 
 def fences_noted(
     world: World, about: str, candidates: list[Candidate], by: str, name: str, claim: str, payload: bytes, now: int
 ) -> list[Record]:
-    """Note that a guarded resource refused a fence: the greater one has it. Spec CONFLICT-17, CLAIM-12."""
+    """Note that a guarded resource refused a fence: the greatest fence holds it. Spec CONFLICT-17, CLAIM-12."""
     greatest = max(range(len(candidates)), key=lambda at: candidates[at].fence or 0)
     why = f"{candidates[greatest].fence} is the greatest fence that was shown"
     return _noted(
@@ -150,17 +150,17 @@ def words_noted(
     replaces: bool = False,
     rule: str = "i2",
 ) -> list[Record]:
-    """Note two words to a task that contradict each other, of two principals. Spec CONFLICT-17.
+    """Note two words to a task, from two principals, that contradict each other. Spec CONFLICT-17.
 
     Args:
         world: where the task is.
-        task: it.
-        what: what they are about, in a word.
-        first: who said the first, and what.
-        second: the same of the second.
+        task: the task.
+        what: what the words are about, in one word.
+        first: who said the first word, and what.
+        second: who said the second word, and what.
         now: the current time.
-        replaces: whether the second takes the place of the first, for its author has more to say.
-        rule: what found it.
+        replaces: whether the second takes the place of the first because its author has more to say.
+        rule: the rule that found it.
     """
     if not first[0] or first[0] == "timer" or principal_of(first[0]) == principal_of(second[0]):
         return []
@@ -173,19 +173,19 @@ def words_noted(
 
 
 def word_against(world: World, sender: Connection, task: Task, word: str, now: int) -> list[Record]:
-    """Note a word that contradicts how a task has ended, where that was another principal's. Spec CONFLICT-17."""
+    """Note a word that contradicts how another principal has ended a task. Spec CONFLICT-17."""
     end = task.settled
     was_said = end is not None and (
         (end.state in ("completed", "canceled") and end.by not in ("auto", "timer", "coordinator"))
         or end.reason in ("rejected", "reworks")
     )
     if end is None or not was_said or end.state == "rejected":
-        return []  # no controller of the task ended it
+        return []  # the end was not a controller's word
     return words_noted(world, task, "word", (end.by, end.state), (sender.agent or "", word), now)
 
 
 def newest_word(task: Task, expected: int) -> tuple[str, bytes] | None:
-    """Return who said the newest word to a task behind a generation, and what; None where nobody did."""
+    """Return who said the newest word to a task after a generation, and what; None if there is none."""
     said = (event for event in reversed(task.history[expected:]) if event.data.get("by") and event.payload is not None)
     word = next(said, None)
     return None if word is None else (word.data["by"], word.payload or b"")
@@ -195,13 +195,13 @@ def newest_word(task: Task, expected: int) -> tuple[str, bytes] | None:
 
 
 def instance_refused(agent: str, incarnation: int, one: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """Return why a process does not take the place of another of its agent, or None where it does. Spec ID-6, ID-7.
+    """Return why a process does not take the place of another of its agent, or None if it does. Spec ID-6, ID-7.
 
     Args:
         agent: the agent.
-        incarnation: the newest of it that is known.
-        one: the process that is there, or was last: its `instance` and `incarnation`.
-        other: the same of the process that comes.
+        incarnation: its newest known incarnation.
+        one: the process that is connected, or was last: its `instance` and `incarnation`.
+        other: `instance` and `incarnation` of the process that arrives.
     """
     if other["incarnation"] < incarnation:
         return f"{agent} has incarnation {incarnation}; {other['incarnation']} is an older one"
@@ -211,7 +211,7 @@ def instance_refused(agent: str, incarnation: int, one: dict[str, Any], other: d
 
 
 def processes_noted(world: World, agent: str, one: dict[str, Any], other: dict[str, Any], now: int) -> list[Record]:
-    """Note that two processes say that they are one agent: that one is there, and the other comes. Spec CONFLICT-17."""
+    """Note that two processes, one connected and one arriving, claim to be the same agent. Spec CONFLICT-17."""
     known = world.ledger.agents.get(agent)
     incarnation = max(known.incarnation if known is not None else 0, one["incarnation"])
     why = instance_refused(agent, incarnation, one, other)
@@ -222,7 +222,7 @@ def processes_noted(world: World, agent: str, one: dict[str, Any], other: dict[s
 
 
 def cards_noted(world: World, known: Agent, instance: str, card: dict[str, Any], now: int) -> list[Record]:
-    """Note that another process of an agent brings another card of the same version. Spec CONFLICT-17."""
+    """Note that another process of an agent brings a different card with the same version. Spec CONFLICT-17."""
     is_other = known.instance != instance and known.card != card
     if not is_other or not card.get("skills") or known.card.get("version") != card.get("version"):
         return []
@@ -246,11 +246,11 @@ _RULES = {
     "d1": "identity",
     "d3": "identity",
 }
-"""What finds these, and their kinds."""
+"""The rules of this module, and the kind of each."""
 
 
 def expected_instead(ledger: Ledger, record: ConflictNoted) -> str | None:
-    """Return what was to be expected of a record that does not fit the state, or None where it fits."""
+    """Return what was expected instead of a record that does not fit the state, or None if it fits."""
     if _RULES.get(record.rule) != record.kind:
         return f"a rule that is about {record.kind}, {record.rule} is not"
     refs = [candidate["ref"] for candidate in record.candidates]

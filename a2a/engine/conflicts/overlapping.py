@@ -1,7 +1,7 @@
-"""How it is found that results patch the same place of one base (spec PATCH-2, PATCH-3): rule `a1`.
+"""How results that patch the same place of one base are found (spec PATCH-2, PATCH-3): rule `a1`.
 
-What has to be read for it is read by jobs, one after the other for each result; what they came to is on the ledger, and
-here it is decided from that alone whether a conflict opens.
+Jobs compare each result with the others, one after the other, and their answers are on the ledger. From these answers
+alone this module decides whether a conflict opens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["collision", "next_overlap"]
 
 
 def next_overlap(ledger: Ledger, task: str) -> Overlap | None:
-    """Return the comparison that has to be made next for a task's result, or None."""
+    """Return the next comparison that a task's result needs, or None."""
     entry = ledger.patches.known.get(task)
     if entry is None or not entry.others:
         return None
@@ -30,7 +30,7 @@ def next_overlap(ledger: Ledger, task: str) -> Overlap | None:
 
 
 def collision(world: World, task_id: str, now: int) -> ConflictOpened | None:
-    """Return the conflict of a result and those it collides with, once it was held against all, or None."""
+    """Return the conflict of a result with those it collides with, once it was compared with all, or None."""
     ledger = world.ledger
     entry = ledger.patches.known.get(task_id)
     if entry is None or entry.others or not entry.collides:
@@ -42,7 +42,7 @@ def collision(world: World, task_id: str, now: int) -> ConflictOpened | None:
     found = [ledger.patches.known[task] for task in (*entry.collides, task_id)]
     tasks = [ledger.tasks.get(one.task) for one in found]
     if any(task is not None and task.state is TaskState.DISPUTED for task in tasks):
-        return None  # what stands of these is being decided
+        return None  # a conflict about these is open already
     digests = list(dict.fromkeys(one.digest for one in found))
     candidates = [_candidate(one, digests.index(one.digest)) for one in found]
     parties = {one.agent: "author" for one in found}

@@ -1,9 +1,9 @@
-"""Patches: whether two of one base get in each other's way, and what has the changes of both (spec PATCH).
+"""Patches: whether two patches of one base collide, and what a merge of both is (spec PATCH).
 
-A text's patch is a unified diff, that of data a JSON Patch (RFC 6902). Two diffs collide where their hunks overlap,
-context included: neither applies to what the other has made. Two that collide in nothing but context are merged. It
-reads what agents wrote, so it is run as a job, inside limits, and its answer is recorded; nothing here is called while
-a decision is made.
+The patch of a text is a unified diff, the patch of data a JSON Patch (RFC 6902). Two diffs collide if their hunks
+overlap, context included: neither applies to what the other has made. Two that collide only in context are merged. This
+reads what agents wrote, so it runs as a job, inside limits, and its answer is recorded; nothing here is called while a
+decision is made.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["CHANGES_MAX", "DIFF", "JSON_PATCH", "Overlap", "merge_patches", "ove
 DIFF = "text/x-diff"
 JSON_PATCH = "application/json-patch+json"
 CHANGES_MAX = 500
-"""Hunks of one diff, and operations of one JSON Patch: each is held against each of the other."""
+"""Hunks of one diff, and operations of one JSON Patch. Each is compared with each one of the other patch."""
 
 Span = tuple[int, int, tuple[str, ...]]
-"""(first line, line behind the last, what stands there instead), lines of the base counted from 0."""
+"""(first line, line after the last, replacement lines), lines of the base counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class Overlap:
 
     task: str
     other: str
-    """The one that was reported before."""
+    """The task whose result was reported earlier."""
     one: bytes
     two: bytes
 
 
 def run(job: Overlap, *, loosely: bool = False) -> tuple[int, str]:
-    """Do a job, and return 1 where they collide, 0 where they do not, -1 where nobody can say; and why.
+    """Do a job, and return 1 if they collide, 0 if they do not, -1 if nobody can say; and why.
 
     Args:
-        job: it.
-        loosely: as diffs were read once: with a line end of two characters as part of a file's name.
+        job: the job.
+        loosely: read diffs as earlier versions did: a carriage return at the end of a line is part of a file's name.
     """
     try:
         where = overlap(job.two, job.one, loosely=loosely)
@@ -54,7 +54,7 @@ def run(job: Overlap, *, loosely: bool = False) -> tuple[int, str]:
 
 
 def overlap(one: bytes, two: bytes, *, loosely: bool = False) -> str:
-    """Return where two results collide, or an empty text.
+    """Return the place where two results collide, or an empty text.
 
     Raises:
         Incomparable: a patch is not what its media type says, or is beyond the limits.
@@ -68,15 +68,15 @@ def overlap(one: bytes, two: bytes, *, loosely: bool = False) -> str:
 
 
 def merge_patches(one: bytes, two: bytes, *, loosely: bool = False) -> bytes:
-    """Return the result that has the changes of both, in canonical form. It does not matter who was first.
+    """Return the result with the changes of both, in canonical form. The order of the two does not matter.
 
     Args:
         one: a result that patches something.
-        two: another.
-        loosely: as in `run`; and what stands behind a hunk that it does not count was passed over.
+        two: another one.
+        loosely: as in `run`; also skip lines after a hunk that the hunk does not count.
 
     Raises:
-        Incomparable: both change the same, or they are something else than patches.
+        Incomparable: both change the same place, or they are not patches only.
     """
     mine, others = (_patches(result, alone=True, loosely=loosely) for result in (one, two))
     artifacts = []
@@ -91,7 +91,7 @@ def merge_patches(one: bytes, two: bytes, *, loosely: bool = False) -> bytes:
 def _patches(
     payload: bytes, *, alone: bool = False, loosely: bool = False
 ) -> dict[tuple[str, str], _Diff | _JsonPatch]:
-    """Return what a result patches, by what and of which revision; `alone`: and it must be nothing else."""
+    """Return the patches of a result by object and base. With `alone`, the result must contain nothing else."""
     found: dict[tuple[str, str], _Diff | _JsonPatch] = {}
     for artifact in artifacts_of(payload):
         metadata = artifact.get("metadata") if isinstance(artifact, dict) else None
@@ -125,11 +125,11 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _NO_FILE = "/dev/null"
 _SIGNS = (" ", "-", "+")
 _BLANK = ("", "\r")
-"""An empty line of context of which a space at its end was taken away, as editors and `diff` do where they are told."""
+"""An empty line of context that has lost its leading space: editors strip it, and `diff` can be told to."""
 _SIGNATURE = "-- "
-"""What a patch in a mail ends with."""
+"""The line that ends a patch in a mail."""
 _BEYOND = ("rename ", "copy ", "GIT binary patch", "Binary files ", "old mode ", "new mode ")
-"""What a diff may say that lines do not tell."""
+"""What a diff may say that its lines do not show."""
 
 
 @dataclass(slots=True)
@@ -166,7 +166,7 @@ class _File:
     """What a diff does to one file."""
 
     names: tuple[str, str]
-    """As the lines behind `---` and `+++` say."""
+    """As the lines `---` and `+++` name it."""
     hunks: list[_Hunk] = field(default_factory=list)
 
     def old_lines(self) -> dict[int, str]:
@@ -184,7 +184,7 @@ class _Diff:
 
     @classmethod
     def read(cls, text: str, *, is_whole: bool, loosely: bool) -> _Diff:
-        """Read a diff; where `is_whole` nothing of it may be lost: no hunk has more lines than it says."""
+        """Read a diff. With `is_whole` nothing may be lost: no hunk has more lines than it says."""
         diff, lines, count = cls({}), text.split("\n"), 0
         file: _File | None = None
         at, is_behind = 0, False
@@ -242,7 +242,7 @@ class _Diff:
 
 
 def _read_hunk(file: _File, opened: re.Match[str], lines: list[str], at: int) -> int:
-    """Read the lines of a hunk, and return where it ends."""
+    """Read the lines of a hunk, and return the index after them."""
     olds, news = int(opened[2] or 1), int(opened[3] or 1)
     hunk = _Hunk(int(opened[1]) - (olds > 0), [])
     while at < len(lines) and (olds > 0 or news > 0):
@@ -266,20 +266,20 @@ def _read_hunk(file: _File, opened: re.Match[str], lines: list[str], at: int) ->
 
 
 def _touch(begin: int, end: int, first: int, last: int) -> bool:
-    """Tell whether two spans of lines overlap; one without lines does where it lies inside the other or at its edge."""
+    """Tell whether two spans of lines overlap. An empty span overlaps one that it lies inside of or at the edge of."""
     if begin == end or first == last:
         return begin <= last and first <= end
     return max(begin, first) < min(end, last)
 
 
 def told_where(end: int, begin: int, of: str) -> str:
-    """Say where two changes come together, one before line `end` and the other from line `begin`, counted from 0."""
+    """Describe where two changes meet. One ends before line `end`, the other starts at line `begin`, counted from 0."""
     how = "both have changed" if begin < end else "the changes of both meet at"
     return f"{how} line {begin + 1} of {of}"
 
 
 def _merged(name: str, one: _File, two: _File) -> _File:
-    """Return what both do to a file, shown with the lines that either shows."""
+    """Return what both do to a file, with every line that either shows."""
     if one.names != two.names:
         raise Incomparable(f"one makes or removes {name}, and the other does not")
     shown, theirs = one.old_lines(), two.old_lines()
@@ -323,7 +323,7 @@ def _written(name: str, file: _File) -> str:
 # Data -----------------------------------------------------------------------------------------------------------------
 
 _OPERATIONS = {"add": 1, "remove": 1, "replace": 1, "move": 2, "copy": 2, "test": 1}
-"""Operation to how many places it names."""
+"""Operation to the number of places it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +333,7 @@ class _Touched:
     steps: tuple[str, ...]
     is_written: bool
     shifts: bool
-    """It adds or removes an item of a list, perhaps: those behind it move."""
+    """Whether it may add or remove an item of a list, which moves the items after it."""
 
     def meets(self, other: _Touched) -> bool:
         if not self.is_written and not other.is_written:

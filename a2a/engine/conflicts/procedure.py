@@ -1,9 +1,8 @@
-"""What follows in a group and in a conflict: compare, count, open, climb the ladder, resolve (spec GROUP, CONFLICT).
+"""The steps of a group and of a conflict: compare, count, open, climb the ladder, resolve (spec GROUP, CONFLICT).
 
-`advance` is called by the coordinator's pass after whatever touched a group or a task made for one of its rungs, and by
-the clock; `proceed` likewise for conflicts that are not about a group. Each decides one step at a time from the ledger
-alone, so that a replay takes the same steps. What has to be compared beyond equal bytes is read by jobs; their answers
-come back as records.
+The coordinator's pass calls `advance` after anything that touched a group or a task of one of its rungs, and so does
+the clock; the same holds for `proceed` and conflicts that are not about a group. Each decides one step at a time from
+the ledger alone, so a replay takes the same steps. Comparisons beyond equal bytes are jobs, answered by records.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ __all__ = [
 
 
 def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
-    """Return by what a group is decided: as its specification says, else as the namespace does now.
+    """Return the terms of a group: its specification's, else those of the namespace at this time.
 
     Raises:
-        ValueError: its comparator, its policy or its numbers are not what they can be.
+        ValueError: its comparator, its policy or its numbers are not valid.
     """
     redundancy = spec["redundancy"]
     is_irreversible = spec.get("effect") == "irreversible"
@@ -77,7 +76,7 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
 
 
 def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
-    """Return the records that make the members of a group, which stand behind its own: the next of the ledger."""
+    """Return the records that make the members of a group. They follow the group's own record in the ledger."""
     spec = {name: value for name, value in group.spec.items() if name != "redundancy"}
     spec["acceptance"] = {**spec.get("acceptance", {}), "evaluator": "auto"}
     spec_hash = content_hash(spec, group.payload)
@@ -97,7 +96,7 @@ def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
             parent=group.task,
             depth=group.depth + 1,
             deadline_at=group.deadline_at,
-            # The group is offered to nobody itself. Where it is cancelled for want of its delegator, they are with it.
+            # The group itself is offered to nobody. Its members are cancelled with it if its delegator is lost.
             on_delegator_loss="pause" if group.on_delegator_loss == "pause" else "continue",
         )
         for number in range(1, group.spec["redundancy"]["n"] + 1)
@@ -108,7 +107,7 @@ def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
 
 
 def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None:
-    """Return the next step of a group, a comparison that has to be made first, or None where it waits."""
+    """Return the next step of a group, a comparison that has to be made first, or None while it waits."""
     group = task.group
     if group is None or group.decided is not None or task.state not in (TaskState.BLOCKED, TaskState.DISPUTED):
         return None
@@ -116,9 +115,9 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
     conflict = _open_conflict(ledger, task)
     if conflict is not None and conflict.frozen_lsn:
         return _climb(world, of_group(ledger, task, group, conflict), conflict, now)
-    # Where nobody could say whether an answer is the same, nobody knows that it does not contradict.
+    # If nobody could say whether an answer is the same, it may contradict the others.
     if conflict is None and (len(group.classes) > 1 or -1 in group.numbers.values()):
-        # One that somebody raised about a group was not always refused: then its end comes first.
+        # Earlier versions did not always refuse a raised conflict about a group: that one has to end first.
         about = ledger.conflicts_about.get(f"result task:{task.id}", ())
         is_raised = any(known in ledger.open_conflicts for known in about)
         return None if is_raised else [_opened(ledger, task, group, now)]
@@ -129,8 +128,9 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
 
 
 def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | Merge | None:
-    """Return the next step of a conflict that is not about a group, a merge that has to be made first, or None where it
-    waits. Spec CONFLICT-11.
+    """Return the next step of a conflict that is not about a group. Spec CONFLICT-11.
+
+    The step may be a merge that has to be made first; None while the conflict waits.
     """
     if not conflict.is_open or not conflict.climbs:
         return None
@@ -164,7 +164,7 @@ def _completed(ledger: Ledger, group: Group) -> list[str]:
 
 
 def _needs_no_comparing(ledger: Ledger, task: Task, group: Group, conflict: Conflict | None) -> bool:
-    """Tell whether nobody is asked to compare any more: the group is decided, whatever comes of it."""
+    """Tell whether no more agents are asked to compare: the outcome of the group can no longer change."""
     is_asked = skill_asked(group.terms.comparator) is not None
     return is_asked and conflict is None and _early(ledger, task, group) is not None
 
@@ -172,7 +172,7 @@ def _needs_no_comparing(ledger: Ledger, task: Task, group: Group, conflict: Conf
 def _classify(
     world: World, task: Task, group: Group, member: str, conflict: Conflict | None, now: int
 ) -> list[Record] | Compare | None:
-    """Put a result into its class: by its hash where that is enough, else by a job, or by an agent that is asked."""
+    """Put a result into its class: by its hash if that is enough, else by a job or by asking an agent."""
     ledger = world.ledger
     result = ledger.tasks[member].results[-1]
     firsts = [ledger.tasks[members[0]].results[-1] for members in group.classes]
@@ -191,7 +191,7 @@ def _classify(
 def _compared(
     world: World, task: Task, group: Group, member: str, skill: str, conflict: Conflict | None, now: int
 ) -> list[Record] | None:
-    """Put a result into the class that an agent says it belongs to, asked about one by one. Spec COMPARE-4."""
+    """Put a result into the class that an agent says it belongs to, asking about each class in turn. Spec COMPARE-4."""
     ledger = world.ledger
     for number in range(len(group.classes)):
         known = ledger.keys.get((f"compare:{task.id}", f"{member}.{number}"))
@@ -215,7 +215,7 @@ def _compared(
 
 
 def _waited_for(ledger: Ledger, group: Group) -> Task | None:
-    """Return the task by which an agent is comparing just now, or None."""
+    """Return the task of an agent that is comparing now, or None."""
     asked = ledger.tasks[group.compared[-1]] if group.compared else None
     if asked is None or asked.is_terminal or asked.key.rpartition(".")[0] in group.numbers:
         return None
@@ -223,13 +223,13 @@ def _waited_for(ledger: Ledger, group: Group) -> Task | None:
 
 
 def _silent_at(group: Group, asked: Task, conflict: Conflict | None) -> int:
-    """Return from when on an agent that was asked to compare has not answered in time."""
+    """Return the time from which an agent that was asked to compare has not answered in time."""
     silent_at = asked.at + group.terms.judge_ms
     return silent_at if conflict is None else min(silent_at, conflict.respond_at)
 
 
 def _comparing(ledger: Ledger, task: Task, group: Group, member: str, number: int, skill: str, now: int) -> Delegated:
-    """Return the task by which an agent is asked whether a result is the same as the first of a class."""
+    """Return the task that asks an agent whether a result is the same as the first of a class."""
     pair = [ledger.tasks[one].results[-1].payload for one in (group.classes[number][0], member)]
     payload = question(task, [pair[at] for at in order_of(f"{member}.{number}", 2)])
     involved = {ledger.addressee(task), *ledger.workers_of(group)}
@@ -267,20 +267,20 @@ def _tally(world: World, task: Task, group: Group, conflict: Conflict | None, no
         return None
     if conflict is not None:
         return _open_stage(world, of_group(ledger, task, group, conflict), conflict, now)
-    if group.classes:  # one class, though fewer answered than were asked: nobody contradicts it
+    if group.classes:  # one class, although fewer answered than were asked: nothing contradicts it
         return _decide(ledger, task, group, Outcome(0, "no answer contradicts it"), now)
     return [Settled(now, task.id, "failed", "unresolved", "none of those asked came to a result")]
 
 
 def _needed(task: Task, group: Group) -> int:
-    """Return how many equal answers decide without a conflict: what was asked for, else what the first rung needs."""
+    """Return how many equal answers decide without a conflict: the number asked for, else what the first rung needs."""
     redundancy, first = task.spec["redundancy"], group.terms.ladder[0]
     by_rung = {"majority": len(group.electorate) // 2 + 1, "quorum": first.get("k"), "first_wins": 1}
     return int(redundancy.get("k") or by_rung.get(first["strategy"]) or len(group.electorate))
 
 
 def _early(ledger: Ledger, task: Task, group: Group) -> Outcome | None:
-    """Return an outcome that no further answer can change, or None. Who has ended without a result answers no more."""
+    """Return an outcome that no further answer can change, or None. Members that ended without a result have no say."""
     needed = _needed(task, group)
     reached = [number for number, members in enumerate(group.classes) if len(members) >= needed]
     unheard = (ledger.tasks[member].state for member in group.electorate if member not in group.numbers)
@@ -297,9 +297,9 @@ def _decide(ledger: Ledger, task: Task, group: Group, outcome: Outcome, now: int
 
 
 def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: int, ahead: int = 0) -> list[Record]:
-    """Return what makes a member's result the group's, and ends what is still at work for it.
+    """Return the records that make a member's result the group's, and end what is still at work for the group.
 
-    So many records stand `ahead` of these in the same append.
+    In the same append, `ahead` records come before these.
     """
     records: list[Record] = []
     for other in (*group.electorate, *group.compared):
@@ -352,7 +352,7 @@ def _task_of(slate: Slate) -> str | None:
 
 
 def _dismissed(ledger: Ledger, conflict: Conflict, stage: Stage, now: int) -> list[Record]:
-    """Return what ends those who were asked at a rung that is over: whatever they come to decides nothing any more."""
+    """Return the records that cancel the tasks of a closed rung: their answers no longer decide anything."""
     records: list[Record] = []
     for asked in stage.asked:
         reason = f"rung {stage.number} of {conflict.id} is over"
@@ -361,7 +361,7 @@ def _dismissed(ledger: Ledger, conflict: Conflict, stage: Stage, now: int) -> li
 
 
 def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> list[Record]:
-    """Try the next rung. Those that only count are over at once."""
+    """Try the next rung. Rungs that only count close at once."""
     ledger, task = world.ledger, _task_of(slate)
     number = conflict.next_rung
     if number >= len(conflict.ladder):
@@ -393,7 +393,7 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
 
 
 def _unmergeable(ledger: Ledger, conflict: Conflict, number: int) -> Outcome | None:
-    """Tell that no job could make anything of it, or None where one has to say. Spec RUNG-6."""
+    """Return an undecided outcome if no job can merge the candidates, or None if a job has to try. Spec RUNG-6."""
     try:
         to_merge(ledger, conflict, number)
     except Unmergeable as reason:
@@ -402,7 +402,7 @@ def _unmergeable(ledger: Ledger, conflict: Conflict, number: int) -> Outcome | N
 
 
 def _authority(ledger: Ledger, slate: Slate) -> Outcome:
-    """Decide for the class one of whose authors outranks those of all others. Spec RUNG-5."""
+    """Decide for the class that has an author who outranks all authors of other classes. Spec RUNG-5."""
     for number in range(len(slate.classes)):
         others = [other for other in slate.candidates if other.number != number]
         for one in slate.candidates:
@@ -418,7 +418,7 @@ def _rung_ms(terms: Terms, rung: Rung) -> int:
 
 
 def _weights(ledger: Ledger, slate: Slate) -> dict[str, int]:
-    """Return each answer's weight: its author's track record on the ledger before the conflict."""
+    """Return the weight of each answer: its author's track record on the ledger before the conflict."""
     return {ref: weight_of(*ledger.records_of.get(author, (0, 0))) for ref, author in slate.authors.items()}
 
 
@@ -426,7 +426,7 @@ def _weights(ledger: Ledger, slate: Slate) -> dict[str, int]:
 
 
 def terms_for(ledger: Ledger, conflict: Conflict) -> Terms:
-    """Return by what a conflict is decided."""
+    """Return the terms of a conflict."""
     group = ledger.tasks[conflict.task].group if not conflict.candidates else None
     terms = group.terms if group is not None else conflict.terms
     assert terms is not None, "a conflict is about a group, or has terms of its own"
@@ -440,7 +440,7 @@ def may_appeal(world: World, terms: Terms, conflict: Conflict, now: int) -> bool
 
 
 def _appeal_until(terms: Terms, conflict: Conflict) -> int:
-    """Return until when the outcome may be appealed, or 0: a second one is final, and so is a person's."""
+    """Return until when the outcome may be appealed, or 0: an outcome after an appeal, or by a person, is final."""
     last = conflict.stages[-1]
     if conflict.appeal is not None or conflict.ladder[last.number].strategy == "human":
         return 0
@@ -452,7 +452,7 @@ def _resolve(world: World, slate: Slate, conflict: Conflict, now: int) -> list[R
     last = conflict.stages[-1]
     assert last.winner is not None, "a class was chosen"
     merged = last.winner == len(slate.classes)
-    chosen: str | None = None  # of a merge nobody was asked for
+    chosen: str | None = None  # remains None for a merge that asked nobody
     if not merged:
         chosen = slate.classes[last.winner][0]
     elif last.asked:
@@ -490,7 +490,7 @@ def _abort(slate: Slate, conflict: Conflict, why: str, now: int, by: str = "abor
 def resolve_by_person(
     world: World, conflict: Conflict, choice: str | None, reasons: str, by: str, now: int
 ) -> list[Record]:
-    """Return what a person's word on a conflict comes to, at whatever rung it is. Spec CONFLICT-6."""
+    """Return the records of a person's decision on a conflict, at any rung. Spec CONFLICT-6."""
     ledger, stage = world.ledger, conflict.stage
     slate = _slate(ledger, conflict)
     if stage is None:
@@ -520,10 +520,10 @@ def _slate(ledger: Ledger, conflict: Conflict) -> Slate:
 
 
 def due_at(world: World, task: Task) -> int | None:
-    """Return when the clock may have something to say about a group, or None."""
+    """Return when the clock may have to act on a group, or None."""
     group = task.group
     if group is None or group.decided is not None or task.id in world.live.comparing:
-        return None  # a comparison under way comes first, and its answer moves the group
+        return None  # the comparison under way comes first, and its answer moves the group
     conflict = _open_conflict(world.ledger, task)
     if conflict is None or not conflict.frozen_lsn:
         asked = _waited_for(world.ledger, group)
@@ -534,7 +534,7 @@ def due_at(world: World, task: Task) -> int | None:
 
 
 def hearing_at(conflict: Conflict) -> int | None:
-    """Return when the clock may have something to say about a conflict that is not about a group, or None."""
+    """Return when the clock may have to act on a conflict that is not about a group, or None."""
     if not conflict.is_open or not conflict.climbs or not conflict.stages:
         return None
     assert conflict.terms is not None, "it was opened with them"

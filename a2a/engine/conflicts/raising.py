@@ -1,4 +1,4 @@
-"""Where somebody says that things contradict each other, and no rule has found it (spec CONFLICT-11, CONFLICT-12)."""
+"""How an agent raises a conflict that no rule has found (spec CONFLICT-11, CONFLICT-12)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _TOPICS = {
     "resource": "resource",
     "identity": "agent",
 }
-"""What a conflict of each kind is about."""
+"""Conflict kind to the type of its object."""
 
 
 def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, now: int) -> Decision:
-    """Somebody says that things contradict each other. Spec CONFLICT-11, CONFLICT-12."""
+    """An agent says that things contradict each other. Spec CONFLICT-11, CONFLICT-12."""
     ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
     if len(message.subjects) > policy.conflict_subjects_max:
         return refuse(ErrorCode.TOO_LARGE, f"a conflict has at most {policy.conflict_subjects_max} subjects")
@@ -69,7 +69,7 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
         noted = fences_noted(world, about, found, agent, name, message.claim, message.payload, now)
         if noted:
             return reply(ConflictRaised(ledger.conflict_id_at(ledger.lsn + 1), True, False, about), *noted)
-        return reply(_raised(known[-1]))  # noted a moment ago, for what somebody else has shown
+        return reply(_raised(known[-1]))  # just noted, for subjects that another agent has shown
     record = _opened(world, agent, message, about, found, disputed, name, now)
     return reply(ConflictRaised(record.conflict, True, True, about), record)
 
@@ -79,7 +79,7 @@ def _raised(conflict: Conflict) -> ConflictRaised:
 
 
 def _name(agent: str, kind: str, about: str, candidates: list[Candidate]) -> str:
-    """Return what tells raises apart: who says that what contradicts what."""
+    """Return the name of a raise: a hash of who says that what contradicts what."""
     what = sorted([candidate.digest, candidate.task or ""] for candidate in candidates)
     return hashlib.sha256(pack([principal_of(agent), kind, about, what])).hexdigest()
 
@@ -135,7 +135,7 @@ def _candidate(world: World, sender: Connection, subject: RaisedSubject, number:
 
 
 def _fence(ledger: Ledger, subject: RaisedSubject, agent: str, number: int) -> Candidate:
-    """Return a fence that was shown for a resource; whose it is the book of claims says, where it is current."""
+    """Return a fence that was shown for a resource. If it is current, the book of claims says whose it is."""
     shown, claim = b"%d" % (subject.fence or 0), ledger.claims.by_fence.get(subject.fence or 0)
     is_its = claim is not None and subject.resource in claim.names
     return Candidate(
@@ -189,7 +189,7 @@ def _revision(ledger: Ledger, subject: RaisedSubject, number: int) -> Candidate 
 
 
 def _rejection(world: World, agent: str, result: Candidate, now: int) -> Candidate | Decision:
-    """Return the word that a worker contests: its result was rejected, not long ago. Spec CONFLICT-12."""
+    """Return the rejection that a worker contests: its result was rejected recently. Spec CONFLICT-12."""
     task = world.ledger.tasks.get(result.ref) if result.form == "result" else None
     word = _rejected(task) if task is not None else None
     if task is None or word is None:
@@ -206,7 +206,7 @@ def _rejection(world: World, agent: str, result: Candidate, now: int) -> Candida
 
 
 def _rejected(task: Task) -> tuple[str, int, int, bytes] | None:
-    """Return who rejected the newest result of a task, when, where in the ledger, and in which words."""
+    """Return who rejected the newest result of a task, when, the position in the ledger, and in which words."""
     if task.settled is not None:
         if task.settled.reason not in ("rejected", "reworks") or not task.settled.by:
             return None
@@ -222,7 +222,7 @@ def _rejected(task: Task) -> tuple[str, int, int, bytes] | None:
 
 
 def _about(ledger: Ledger, message: ConflictRaise, found: list[Candidate]) -> str | Decision:
-    """Return what the conflict is about: as its subjects say, or as the one who raises it does."""
+    """Return the object of the conflict: derived from its subjects, or as the raiser names it."""
     wanted = _TOPICS[message.conflict_kind]
     results = sorted((candidate.lsn, candidate.ref) for candidate in found if candidate.form == "result")
     keys = {(candidate.context_id or "", candidate.key or "") for candidate in found if candidate.form == "revision"}
@@ -248,14 +248,14 @@ def _about(ledger: Ledger, message: ConflictRaise, found: list[Candidate]) -> st
 
 
 def _known(ledger: Ledger, topic: str, disputed: list[Task]) -> list[Conflict]:
-    """Return the conflicts about the same thing, and those that dispute one of these results already."""
+    """Return the conflicts about the same topic, and those that already dispute one of these results."""
     about = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
     others = [ledger.conflicts[known] for task in disputed for known in task.conflicts if known in ledger.conflicts]
     return [*about, *(other for other in others if other.blocks and other not in about)]
 
 
 def _check_group(ledger: Ledger, message: ConflictRaise, about: str) -> Decision | None:
-    """Refuse what a group finds itself: whether its answers contradict each other, as long as it is not decided."""
+    """Refuse to raise what a group finds itself: while it is undecided, it finds out whether its answers contradict."""
     task = ledger.open_tasks.get(about.removeprefix("task:"))
     if message.conflict_kind != "result" or task is None or task.group is None or task.group.decided is not None:
         return None
@@ -283,7 +283,7 @@ def _check_room(world: World, agent: str, known: list[Conflict], about: str) -> 
 
 
 def _join(world: World, conflict: Conflict, agent: str, name: str, message: ConflictRaise, now: int) -> Decision:
-    """Keep with an open conflict what is said to it once more. Spec CONFLICT-12."""
+    """Keep a further raise with the conflict that is already open. Spec CONFLICT-12."""
     if len(conflict.raises) >= world.policy.conflict_raises_max:
         return reply(_raised(conflict))
     subjects: list[dict[str, Any]] = [

@@ -1,7 +1,7 @@
-"""What was noted as it was found, decided once more from the state before it: for a replay (spec CONFLICT-17).
+"""Decides again, for a replay, what `noting` decided, from the state before the record (spec CONFLICT-17).
 
-What rested on who was connected comes from the record itself; whether it was noted at all, or rested since the last
-time, follows from settings that are not recorded.
+The record itself tells who was connected. Whether the contradiction was noted at all, or too soon after the last one,
+follows from settings that are not recorded.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .noting import NEWER_PROCESS, cards_noted, circle_noted, newest_word, proce
 __all__ = ["noted_again"]
 
 Say = Callable[[str, Message, str], list[Record]]
-"""Have an agent say something in a role, and return what is decided."""
+"""Have an agent say something in a role, and return the records of the decision."""
 
 
 def noted_again(
     world: World, record: ConflictNoted, broken: Iterable[ClaimEnded | Settled], say: Say
 ) -> list[list[Record]] | None:
-    """Return the decisions that may have begun with a record, or None where it is about a task that memory has not.
+    """Return the decisions that may have begun with a record, or None if its task has left memory.
 
     Args:
-        world: the state before it.
-        record: it.
+        world: the state before the record.
+        record: the record.
         broken: the circles of waits that were broken lately.
-        say: has somebody say something.
+        say: has an agent say something.
     """
     if record.rule == "s2":
         return [circle_noted(world, circle, record.at) for circle in broken if circle.at == record.at]
@@ -70,7 +70,7 @@ def _words(world: World, record: ConflictNoted, task: Task, say: Say) -> list[li
 
 
 def _on_its_end(task: Task, word: Any) -> list[Message]:
-    """Return what may have been said to a task that had ended: which result a word named is not recorded."""
+    """Return what may have been said to a task that had ended. Which result a word named is not recorded."""
     if word == "cancel":
         return [TaskCancel(task.id)]
     hashes = [*(result.result_hash for result in task.results), ""]

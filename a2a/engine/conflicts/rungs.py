@@ -1,8 +1,8 @@
-"""Rungs that count: who has won a ballot, or that nobody has (spec RUNG).
+"""Rungs that count: which class has won a ballot, if any (spec RUNG).
 
-Pure functions of a frozen ballot. A tie is undecided and goes to the next rung of the ladder; nothing here goes by the
-order of iteration, by hash order or by a clock. What needs somebody's work (a verifier, a judge, a person) is not
-counted here but asked for by the procedure; its answers come back as a ballot of their own.
+Pure functions of a frozen ballot. A tie is undecided and goes to the next rung of the ladder; no result depends on the
+order of iteration, on hash order or on a clock. Rungs that need work from somebody (a verifier, a judge, a person) are
+not counted here: the procedure asks, and the answers come back as a ballot of their own.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ STRATEGIES = (
     "human",
     "abort",
 )
-"""Every rung a ladder may have; who decides there, spec RUNG-1 says."""
+"""Every rung a ladder may have. Spec RUNG-1 says who decides at each."""
 COUNTED = frozenset({"first_wins", "majority", "quorum", "plurality", "weighted"})
-"""Rungs that need nothing but the ballot."""
+"""Rungs that need only the ballot."""
 _ALWAYS_DECIDE = frozenset({"first_wins", "abort"})
 _LADDER_MAX = 12
 
@@ -41,17 +41,17 @@ class Rung:
 
     strategy: str
     k: int = 0
-    """`quorum`: equal answers that decide; `panel`: judges."""
+    """`quorum`: how many equal answers decide; `panel`: how many judges."""
     margin: int = 1
     """`plurality`: the lead that decides."""
     skill: str = ""
-    """`verify`, `judge`, `panel`, `merge`: the skill of who is asked; a merge without one asks nobody (spec RUNG-6)."""
+    """`verify`, `judge`, `panel`, `merge`: the skill to ask. A merge without one asks nobody (spec RUNG-6)."""
     timeout_ms: int | None = None
-    """How long the rung may take; absent, the namespace's value for the strategy."""
+    """How long the rung may take; if absent, the namespace's value for the strategy."""
     on_timeout: str = "abort"
     """`human`: what silence means, `abort`, `first_wins` or `hold`."""
     cost_micro: int | None = None
-    """What the tasks asked at it may use all together; absent, what the ladder may."""
+    """What the tasks asked at this rung may use together; if absent, what the ladder may use."""
 
     @property
     def merges_itself(self) -> bool:
@@ -61,10 +61,10 @@ class Rung:
 
 @dataclass(slots=True)
 class Ballot:
-    """What was answered, when nothing more enters."""
+    """The answers to count; no more enter."""
 
     electorate: int
-    """How many were asked. One that never answers counts as absent, not as abstaining."""
+    """How many were asked. A member that never answers counts as absent, not as abstaining."""
     votes: dict[int, list[str]] = field(default_factory=dict)
     """Class to its members' references, both in ledger order."""
     weights: Mapping[str, int] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rung came to: a class, or None for undecided; and why, in words that can be kept."""
+    """The outcome of a rung: a class, or None for undecided; and why, in words to keep."""
 
     winner: int | None
     why: str
@@ -83,7 +83,7 @@ def parse_ladder(rungs: list[dict[str, Any]], *, irreversible: bool) -> list[Run
     """Read a policy.
 
     Raises:
-        ValueError: it has no rung, too many, or an unknown one; or its last does not always decide.
+        ValueError: it has no rung, too many rungs or an unknown one, or its last rung does not always decide.
     """
     if not 0 < len(rungs) <= _LADDER_MAX:
         raise ValueError(f"a policy has 1 to {_LADDER_MAX} rungs, this one has {len(rungs)}")
@@ -127,14 +127,14 @@ def _check(rung: Rung) -> None:
 def weight_of(accepted: int, settled: int) -> int:
     """Return an agent's weight in basis points, from its track record before the conflict was opened.
 
-    (accepted + 1) / (settled + 2), Laplace's rule of succession, twice, so that an agent nobody knows weighs 1; and not
-    less than 0.5 nor more than 1.5, so that no record alone outweighs two others.
+    Twice (accepted + 1) / (settled + 2), Laplace's rule of succession, so that an unknown agent weighs 1. Never less
+    than 0.5 or more than 1.5, so that no single record outweighs two others.
     """
     return min(15_000, max(5_000, 20_000 * (accepted + 1) // (settled + 2)))
 
 
 def count(rung: Rung, ballot: Ballot) -> Outcome:
-    """Return what a counting rung comes to on a frozen ballot."""
+    """Return the outcome of a counting rung on a frozen ballot."""
     if not ballot.votes:
         return Outcome(None, "nobody answered")
     return _COUNT[rung.strategy](rung, ballot)

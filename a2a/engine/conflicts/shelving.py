@@ -1,7 +1,7 @@
-"""Which closed conflicts leave memory (spec DURABLE-11), and how one is shown that has.
+"""Which closed conflicts leave memory (spec DURABLE-11), and how one that has left is shown.
 
-A closed conflict says all by itself: its record is sealed, and nothing is added to it any more. What reads one does not
-know where it comes from; the coordinator lends what the archive has.
+A closed conflict is self-contained: its record is sealed and no longer changes. Readers do not know where a conflict
+comes from; the coordinator lends them those in the archive.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["fate_of", "in_memory", "page_of", "page_wanted", "position_before", 
 
 
 def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
-    """Return what becomes of a conflict whose time to leave has come."""
+    """Return the fate of a conflict whose time to leave memory has come."""
     conflict = ledger.conflicts.get(name)
     if conflict is None:
         return Fate.GONE
@@ -30,7 +30,7 @@ def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
         return Fate.UNREAD
     if conflict.is_open or any(task in ledger.tasks for task in conflict.about):
         return Fate.STAYS
-    # No rule opens another so soon; what is about tasks is about none that is still at work.
+    # Without tasks, a conflict stays while it keeps a rule from opening another. With tasks, these have left by now.
     is_settled = conflict.about or now - conflict.closed_at >= policy.conflict_rest_ms
     return Fate.LEAVES if is_settled else Fate.STAYS
 
@@ -47,7 +47,7 @@ def shelved(conflict: Conflict) -> ArchivedConflict:
 
 
 def position_before(ledger: Ledger, message: ConflictList) -> int | None:
-    """Return the position before which conflicts are listed; 0 where what is named is none, None where all are."""
+    """Return the position before which conflicts are listed; 0 if `before` names no conflict, None to list all."""
     if message.before is None:
         return None
     is_known = message.before in ledger.conflicts or ledger.may_have_archived_conflict(message.before)
@@ -55,7 +55,7 @@ def position_before(ledger: Ledger, message: ConflictList) -> int | None:
 
 
 def page_wanted(ledger: Ledger, message: ConflictList) -> ConflictsWanted | None:
-    """Return what to ask the archive for, or None where no archived conflict can be on the page."""
+    """Return what to ask the archive for, or None if no archived conflict can be on the page."""
     before = position_before(ledger, message)
     if not ledger.conflicts_archived or message.is_open or before == 0:
         return None
@@ -63,7 +63,7 @@ def page_wanted(ledger: Ledger, message: ConflictList) -> ConflictsWanted | None
 
 
 def in_memory(ledger: Ledger, message: ConflictList) -> list[Conflict]:
-    """Return the conflicts in memory that pass, newest first: one more than the page shows, if there is."""
+    """Return the matching conflicts in memory, newest first: one more than the page shows, if there is one."""
     before, found = position_before(ledger, message), []
     for conflict in reversed(ledger.conflicts.values()):
         if (
@@ -80,6 +80,6 @@ def in_memory(ledger: Ledger, message: ConflictList) -> list[Conflict]:
 
 
 def page_of(ledger: Ledger, message: ConflictList, found: list[Conflict]) -> ConflictPage:
-    """Return the page that begins with the first of these."""
+    """Return the page that begins with the first of these conflicts."""
     shown: list[dict[str, Any]] = [view(ledger, conflict) for conflict in found[: message.limit]]
     return ConflictPage(shown, found[message.limit - 1].id if len(found) > message.limit else None)

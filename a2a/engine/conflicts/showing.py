@@ -1,4 +1,4 @@
-"""A conflict for people and programs to read: its record, whole (spec CONFLICT-9)."""
+"""The complete record of a conflict, for people and programs to read (spec CONFLICT-9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cost_of", "dissent_of", "payloads_of", "subjects_of", "view"]
 
 
 def subjects_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
-    """Return what contradicts each other, the answers of a group in ledger order."""
+    """Return the subjects of a conflict; the answers of a group are in ledger order."""
     if conflict.record:
         known: list[dict[str, Any]] = conflict.record["subjects"]
         return known
@@ -62,7 +62,7 @@ def _shown(candidate: Candidate) -> dict[str, Any]:
 
 
 def dissent_of(ledger: Ledger, conflict: Conflict) -> list[str]:
-    """Return the subjects that were not chosen: they are kept, and told."""
+    """Return the subjects that were not chosen: they are kept and reported."""
     if conflict.record:
         told: list[str] = conflict.record["dissent"]
         return told
@@ -78,7 +78,7 @@ def dissent_of(ledger: Ledger, conflict: Conflict) -> list[str]:
 
 
 def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
-    """Return a conflict's record, without what is in payloads. It is the same for ever once it is closed."""
+    """Return a conflict's record, without payloads. Once the conflict is closed, the record never changes."""
     if conflict.record:
         return conflict.record
     shown: dict[str, Any] = {
@@ -135,7 +135,7 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
 
 
 def cost_of(ledger: Ledger, stage: Stage) -> int:
-    """Return what the tasks that were asked at a rung have used, as far as it is in the ledger (spec RUNG-8)."""
+    """Return what the tasks of a rung have used, as far as the ledger shows it (spec RUNG-8)."""
     return sum(ledger.tasks[asked].spent.get("costMicro", 0) for asked in stage.asked)
 
 
@@ -147,7 +147,7 @@ def _outcome(conflict: Conflict, stage: Stage) -> str:
 
 
 def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
-    """Return the subjects and what was said. Answers that have left memory are not among them; `task.get` has these."""
+    """Return the subjects and statements in full. Answers that have left memory are missing; `task.get` has them."""
     results: list[dict[str, Any]]
     if conflict.candidates:
         results = [
@@ -162,13 +162,13 @@ def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
         results = _answers(ledger, conflict)
     said = [{"party": party, "payload": position.payload} for party, position in conflict.positions.items()]
     appeal = conflict.appeal
-    if appeal is not None:  # its ground tells it from the position of the same party
+    if appeal is not None:  # `ground` distinguishes it from the position of the same party
         said.append({"party": appeal["by"], "ground": appeal["ground"], "payload": appeal["payload"]})
     return results + said
 
 
 def _said_by_task(ledger: Ledger, candidate: Candidate) -> bytes:
-    """Return the result that a conflict has not kept itself, from its task: that may have another one by now."""
+    """Return the result that a conflict does not keep itself. Its task may have a newer result by now."""
     task = ledger.tasks.get(candidate.ref) if candidate.form == "result" else None
     results = task.results if task is not None else ()
     return next((result.payload for result in results if result.fence == candidate.fence), b"")

@@ -1,7 +1,7 @@
-"""What a rung decides between: the answers of a group, or the candidates of a conflict of its own (spec CONFLICT-11).
+"""What a rung decides between: the answers of a group, or the conflict's own candidates (spec CONFLICT-11).
 
-Rungs count, ask and show what is on a slate and need not know where it comes from. Built anew from the ledger whenever
-a conflict goes on; it is no state.
+Rungs count, ask and show what is on a slate, and need not know where it comes from. The slate is rebuilt from the
+ledger each time a conflict goes on; it is not state.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ __all__ = ["Slate", "of_conflict", "of_group", "outranks"]
 
 @dataclass(slots=True)
 class Slate:
-    """What there is to choose from."""
+    """The candidates to choose from."""
 
     terms: Terms
     classes: list[list[str]]
-    """References of what is the same, both in ledger order."""
+    """References to equal candidates; classes and members are in ledger order."""
     electorate: int
     payloads: list[bytes]
-    """What the first of each class says."""
+    """The payload of the first of each class."""
     authors: dict[str, str]
-    """Reference to its author; also of what is in no class."""
+    """Reference to its author, including candidates that are in no class."""
     involved: set[str]
-    """Agents that are not asked what they think of it."""
+    """Agents that are not asked for their judgment."""
     candidates: list[Candidate] = field(default_factory=list)
-    """Who says each, and under which attempt; one for each reference of a class."""
+    """The author and attempt of each candidate; one for each reference of a class."""
     task: Task | None = None
-    """The group, where they are its answers."""
+    """The group, if the candidates are its answers."""
 
 
 def of_group(ledger: Ledger, task: Task, group: Group, conflict: Conflict) -> Slate:
-    """Return the answers of a group."""
+    """Return the slate of a group."""
     results = {member: ledger.tasks[member].results[-1] for member in group.numbers}
     return Slate(
         group.terms,
@@ -56,7 +56,7 @@ def of_group(ledger: Ledger, task: Task, group: Group, conflict: Conflict) -> Sl
 
 
 def of_conflict(ledger: Ledger, conflict: Conflict) -> Slate:
-    """Return the candidates of a conflict of its own."""
+    """Return the slate of a conflict that has its own candidates."""
     classes: list[list[str]] = []
     payloads: list[bytes] = []
     for candidate in conflict.candidates:
@@ -81,7 +81,7 @@ def of_conflict(ledger: Ledger, conflict: Conflict) -> Slate:
 
 
 def outranks(ledger: Ledger, one: Candidate, other: Candidate) -> bool:
-    """Tell whether the author of one candidate has more to say than that of another. Spec RUNG-5."""
+    """Tell whether the author of one candidate has more to say than the author of another. Spec RUNG-5."""
     return _is_above(ledger, one, other) and not _is_above(ledger, other, one)
 
 
