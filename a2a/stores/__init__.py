@@ -1,1 +1,1 @@
-"""Ledger stores: where the coordinator's records are kept. `base` holds the contract, each other module one medium."""
+"""Ledger stores: where the coordinator's records are kept. `base` has the contract, the others implement it."""

@@ -1,9 +1,9 @@
-"""A copy of a ledger as it is at one position, also while a coordinator has it open and goes on.
+"""A copy of a ledger at one position, even while a coordinator has it open and goes on.
 
-The database is copied through one look at it that stays where it began, so that what is written meanwhile neither
-changes the copy nor has it begin again; then the blobs that the copied rows name. All of it is made aside, synced and
-checked before it has its name: what has one is whole. It does not know what entries mean, and needs no lock: it only
-reads the ledger. Its function blocks.
+The database is copied inside one read transaction, so that concurrent writes neither change the copy nor restart it.
+Then the blobs that the copied rows name are copied. Everything is made under a temporary name, synced and checked
+before it is renamed: a backup under its own name is complete. This module does not know what entries mean. It only
+reads the ledger, so it needs no lock. Its function blocks.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .files import resolved, sync, sync_directory
 __all__ = ["Backup", "backup"]
 
 _STEP_PAGES = 1024
-"""Pages that are copied without a look at anything else: a few milliseconds."""
+"""Pages copied in one step; a step takes a few milliseconds."""
 _TOGETHER = 16
-"""Blobs that are copied, and synced, together."""
+"""Blobs that are copied and synced together."""
 _BLOBS_IN = {
     "log": "list_blobs",
     "archive": "list_blobs_of_tasks",
     "conflicts": "list_blobs_of_conflicts",
     "contexts": "list_blobs_of_contexts",
 }
-"""The tables with rows that name blobs, and the statement that lists these."""
+"""The tables with rows that name blobs, and for each the statement that lists them."""
 _OF_SQLITE = ("-journal", "-wal", "-shm")
-"""What SQLite may have beside a database."""
+"""Files that SQLite may keep beside a database."""
 _OF_A_LEDGER = ("", *_OF_SQLITE, ".blobs", ".lock")
 
 
@@ -44,23 +44,23 @@ class Backup:
     """What was copied."""
 
     lsn: int
-    """The position of the last entry in it."""
+    """The position of the last entry in the copy."""
     blobs: int
     bytes: int
-    """Of the database and the blobs."""
+    """Size of the database and the blobs."""
 
 
 def backup(ledger: Path, to: Path) -> Backup:
-    """Copy the ledger at a path to another, where nothing is yet; whatever fails leaves nothing there.
+    """Copy the ledger at a path to another path, where nothing exists yet. A failure leaves nothing there.
 
-    All that was durable at the call is in the copy. For as long as the database is copied, the write-ahead log of a
-    coordinator that writes only grows.
+    Everything that was durable at the call is in the copy. While the database is copied, the write-ahead log of a
+    coordinator that writes can only grow.
 
     Raises:
-        StoreError: something is at `to` already, or either end cannot be used; StoreTooNew: a newer version wrote the
+        StoreError: something exists at `to`, or either path cannot be used; StoreTooNew: a newer version wrote the
             ledger; StoreCorrupt: the copy is not sound, or a large payload is missing.
     """
-    # Resolved as the store does it: its blobs are beside the file, and not beside a link to that.
+    # Resolved as the store does it: the blobs are beside the file, not beside a link to it.
     ledger, to = resolved(ledger), to.absolute()
     if not ledger.is_file():
         raise StoreError(f"{ledger}: there is no ledger")
@@ -86,7 +86,7 @@ def backup(ledger: Path, to: Path) -> Backup:
         finally:
             _remove_what_sqlite_made(new)
         size += new.stat().st_size
-        _refuse_what_is_there(to)  # somebody may have come meanwhile
+        _refuse_what_is_there(to)  # another process may have made it meanwhile
         for file, name in ((made[1], Path(f"{to}.blobs")), (new, to)):
             file.rename(name)
             made.append(name)
@@ -108,7 +108,7 @@ def _refuse_what_is_there(to: Path) -> None:
 
 
 def _copy_database(ledger: Path, new: Path) -> None:
-    """Copy the database, with what its write-ahead log has, into an empty file, and sync that."""
+    """Copy the database, including its write-ahead log, into an empty file, and sync the file."""
     with (
         _descriptor(new) as fd,
         closing(connect_reader(ledger)) as source,
@@ -124,13 +124,14 @@ def _copy_database(ledger: Path, new: Path) -> None:
             raise
         if application not in LEDGERS:
             raise StoreError(f"{ledger}: expected a ledger, this is none")
-        if version > len(MIGRATIONS):  # who knows what else belongs to it
+        if version > len(MIGRATIONS):  # nobody knows what else belongs to it
             raise too_new(ledger, version)
         target.executescript(QUERIES["configure_copy"])
 
         def proceed(*_: int) -> None:
-            # Bit by bit: whoever syncs a file beside this one, as the coordinator does, waits for all that is to come.
-            # A signal is heard here too: its handler runs in Python's code only, which the copying has none of.
+            # Sync in small steps: anyone who syncs another file on the disk, such as the coordinator, waits for all
+            # pending writes. This is also where a signal is handled: its handler runs only in Python code, and the
+            # copying has none.
             sync(fd)
 
         source.backup(target, pages=_STEP_PAGES, progress=proceed)
@@ -159,10 +160,10 @@ def _check(ledger: Path, new: Path) -> int:
 
 
 def _copy_blobs(ledger: Path, new: Path) -> tuple[int, int]:
-    """Copy what the rows of the copy name, and return how many that are and their bytes."""
+    """Copy the blobs that the copy's rows name, and return how many there are and their bytes."""
     source, target = BlobDirectory.beside(ledger), BlobDirectory.beside(new)
     target.open()
-    # In order: those together are in few directories, each of which is synced.
+    # Sorted, so that blobs copied together share directories, each of which is synced.
     named = sorted(_named_in(new, source))
     size = sum(target.copy(source, named[at : at + _TOGETHER]) for at in range(0, len(named), _TOGETHER))
     return len(named), size
@@ -173,7 +174,7 @@ def _named_in(new: Path, blobs: BlobDirectory) -> set[bytes]:
         return {
             digest
             for table, statement in _BLOBS_IN.items()
-            # An older version had fewer of these tables, and no blobs in the beginning.
+            # An older version had fewer of these tables, and the first ones had no blobs.
             if ("blobs",) in run(connection, "list_columns", (table,))
             for (digests,) in run(connection, statement)
             for digest in blobs.digests_in(digests)
@@ -181,7 +182,7 @@ def _named_in(new: Path, blobs: BlobDirectory) -> set[bytes]:
 
 
 def _remove_what_sqlite_made(new: Path) -> None:
-    """Remove what SQLite had beside the copy to read it; all that was written is in the copy itself."""
+    """Remove the files that SQLite made beside the copy to read it; everything written is in the copy itself."""
     for suffix in _OF_SQLITE:
         Path(f"{new}{suffix}").unlink(missing_ok=True)
 

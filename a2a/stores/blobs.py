@@ -1,8 +1,8 @@
 """Write-once blobs as files named by their SHA-256, in a directory beside the ledger.
 
-Large byte strings live here because a database writes them twice, into its log and into its pages, and because what
-is in several entries is kept once this way. It does not know what refers to a blob, and never deletes one: a group of
-entries that failed may leave one behind. Its methods block; `put` is for one thread, `get` for any.
+Large byte strings are kept here because a database would write them twice, into its log and into its pages, and because
+bytes that several entries share are kept only once. This module does not know what refers to a blob, and never deletes
+one: a group of entries that failed may leave one behind. Its methods block. `put` is for one thread, `get` for any.
 """
 
 from __future__ import annotations
@@ -19,24 +19,23 @@ from .files import forget, make_private_directory, sync, sync_directory
 __all__ = ["BlobDirectory"]
 
 _DIGEST_BYTES = 32
-"""Of the SHA-256 that a blob is known by."""
+"""Length of the SHA-256 that names a blob."""
 
 _RECENT_BYTES = 256 * 1024 * 1024
-"""Of pieces that were put once and are expected a second time: the log has a payload first, and then the archive, with
-the task it belongs to, which has the same bytes in memory until then. With a third of it `big` was a tenth slower."""
+"""Bytes of pieces that were put once and are expected again: a payload goes into the log first and into the archive
+later, with its task, which keeps the same bytes in memory until then. With a third of this `big` was a tenth slower."""
 
 
 class BlobDirectory:
-    """The blobs under `path`, as `path/ab/abcd...`. Only the holder of the ledger's lock may put one there."""
+    """The blobs under `path`, as `path/ab/abcd...`. Only the holder of the ledger's lock may add one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unfinished = path / "tmp"
         self._known_directories: set[Path] = set()
-        """Those whose own name is known to be durable."""
+        """Directories whose own name is known to be durable."""
         self._recent: dict[int, tuple[bytes, bytes]] = {}
-        """Pieces put once, oldest first, with their digests, by what tells an object from others: a mebibyte takes
-        0.6 ms to hash."""
+        """Pieces put once with their digests, by object identity, oldest first: hashing a mebibyte takes 0.6 ms."""
         self._recent_bytes = 0
 
     @classmethod
@@ -45,14 +44,14 @@ class BlobDirectory:
         return cls(Path(f"{ledger}.blobs"))
 
     def open(self) -> None:
-        """Make the directory, and remove what a writer that was killed left unfinished."""
+        """Make the directory, and remove what a killed writer left unfinished."""
         make_private_directory(self._path)
         make_private_directory(self._unfinished)
         for leftover in self._unfinished.iterdir():
             leftover.unlink()
 
     def put(self, pieces: Sequence[bytes]) -> list[bytes]:
-        """Keep byte strings and return their digests; all are durable then. What is there already is left as it is.
+        """Keep byte strings and return their digests; on return all are durable. Existing blobs are left alone.
 
         Raises:
             OSError: one could not be written; nothing unfinished is left behind.
@@ -62,11 +61,11 @@ class BlobDirectory:
         return digests
 
     def copy(self, source: BlobDirectory, digests: Sequence[bytes]) -> int:
-        """Keep blobs of another directory, durable as by `put`, and return how many bytes they have.
+        """Keep blobs of another directory, durable as with `put`, and return their size in bytes.
 
         Raises:
-            StoreCorrupt: one is missing there, or not what its name says.
-            StoreError: it cannot be read.
+            StoreCorrupt: one is missing there, or does not match its name.
+            StoreError: one cannot be read.
             OSError: one could not be written; nothing unfinished is left behind.
         """
         pieces = [source.get(digest) for digest in digests]
@@ -74,10 +73,10 @@ class BlobDirectory:
         return sum(map(len, pieces))
 
     def digests_in(self, column: object) -> list[bytes]:
-        """Return the digests in a column of a row, one behind the other there.
+        """Return the digests in a column of a row, where they are concatenated.
 
         Raises:
-            StoreCorrupt: it is something else.
+            StoreCorrupt: the column has something else.
         """
         if type(column) is not bytes or len(column) % _DIGEST_BYTES:  # a row that was changed on the disk
             raise StoreCorrupt(
@@ -86,7 +85,7 @@ class BlobDirectory:
         return [column[start : start + _DIGEST_BYTES] for start in range(0, len(column), _DIGEST_BYTES)]
 
     def find(self, piece: bytes) -> bytes | None:
-        """Return the digest of a byte string that is here; None: it is not."""
+        """Return the digest of a byte string that is kept here, or None."""
         digest = hashlib.sha256(piece).digest()
         return digest if self._path_of(digest).exists() else None
 
@@ -94,7 +93,7 @@ class BlobDirectory:
         """Return a blob.
 
         Raises:
-            StoreCorrupt: it is missing, or not what its name says.
+            StoreCorrupt: it is missing, or does not match its name.
             StoreError: it cannot be read.
         """
         path = self._path_of(digest)
@@ -109,7 +108,7 @@ class BlobDirectory:
         return data
 
     def check(self, digests: Iterable[bytes]) -> None:
-        """Look whether all of them are there; what is in them is looked at when they are read.
+        """Check that all blobs exist. Their content is checked when they are read.
 
         Raises:
             StoreCorrupt: one is missing.
@@ -126,7 +125,7 @@ class BlobDirectory:
         folders: dict[Path, None] = {}
         for digest, piece in zip(digests, pieces, strict=True):
             path = self._path_of(digest)
-            # Of one that is there too: whoever renamed it may not have come to the sync of its directory.
+            # Also for one that exists: its writer may not have reached the sync of the directory after the rename.
             folders[path.parent] = None
             if not path.exists():
                 missing[path] = piece
@@ -158,11 +157,11 @@ class BlobDirectory:
         return self._path / name[:2] / name
 
     def _write(self, missing: dict[Path, bytes]) -> None:
-        """Write all, then have all synced, and only then give them their names."""
+        """Write all files, then sync all, and only then rename them."""
         unfinished: dict[Path, int] = {}
         try:
             for number, piece in enumerate(missing.values()):
-                name = self._unfinished / str(number)  # its owner is alone here, and `open` has cleared it
+                name = self._unfinished / str(number)  # only the owner writes here, and `open` has cleared it
                 unfinished[name] = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 _write_all(unfinished[name], piece)
             for fd in unfinished.values():

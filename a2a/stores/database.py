@@ -1,8 +1,8 @@
-"""The SQLite file of a ledger: its statements, how it comes to be, how it is checked, and how it is migrated.
+"""The SQLite file of a ledger: its statements, and how it is created, checked and migrated.
 
-A file is made aside and renamed into place, so that one in place is always whole; a file that is damaged, foreign or
-from a newer version is looked at through a read-only connection and left as it is. It does not know what entries
-mean, nor who may have the file open: `sqlite` holds the lock before it calls anything here.
+A file is made under a temporary name and renamed into place, so a file in place is always complete. A file that is
+damaged, foreign or from a newer version is examined through a read-only connection and left as it is. This module does
+not know what entries mean, nor who may have the file open: `sqlite` holds the lock before it calls anything here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Parameters = Mapping[str, object] | tuple[object, ...]
-"""What a statement is given: by name or by place."""
+"""A statement's parameters, by name or by position."""
 
 _MAGIC = b"SQLite format 3\x00"
 
@@ -45,12 +45,12 @@ _LEDGER = b"a2aL"
 _COPY = b"a2aC"
 """Marks a copy of a ledger that nobody has opened for writing: no write-ahead log is its own."""
 LEDGERS = (int.from_bytes(_LEDGER, "big"), int.from_bytes(_COPY, "big"))
-"""What `get_application` returns of a ledger."""
+"""The values that `get_application` returns for a ledger."""
 _MARK_AT = 68
-"""The place of the mark in the file (https://www.sqlite.org/fileformat.html#application_id)."""
+"""The offset of the mark in the file (https://www.sqlite.org/fileformat.html#application_id)."""
 
 _GROUPS_SINCE = 3
-"""The schema from which on a row of the log has the entries of a group."""
+"""The first schema in which a row of the log has the entries of a group."""
 
 _COLUMN_SINCE = {
     ("archive", "gone"): 2,
@@ -59,7 +59,7 @@ _COLUMN_SINCE = {
     ("contexts", "lsn"): 5,
     ("keys", "part"): 7,
 }
-"""A table and its column to the schema that has had it first."""
+"""A table and its column to the first schema that has it."""
 
 _WAL_BYTES = 8_192_000
 """Bytes of the write-ahead log at which it is checkpointed."""
@@ -70,7 +70,7 @@ _DAMAGED = {
     sqlite3.SQLITE_FORMAT,
     sqlite3.SQLITE_ERROR,  # a table of ours is missing
 }
-"""Primary result codes that say something about the file; any other is about the machine."""
+"""Primary result codes that blame the file; any other blames the machine."""
 
 
 def _load_queries() -> dict[str, str]:
@@ -87,20 +87,20 @@ def _load_migrations() -> list[str]:
 
 
 QUERIES = _load_queries()
-"""The statements of `sql/queries.sql` by name; the description stays in front as a comment."""
+"""The statements of `sql/queries.sql` by name; each keeps its description in front as a comment."""
 
 MIGRATIONS = _load_migrations()
 """The scripts of `sql/migrations/`; the n-th, from 1, leads to schema version n. A released one is never edited."""
 
 
 def create(path: Path) -> int:
-    """Make an empty ledger at `path`, where nothing is yet; return the end of its log, 0.
+    """Make an empty ledger at `path`, where nothing exists yet; return the end of its log, 0.
 
     Raises:
-        StoreCorrupt: the database is gone, but not its write-ahead log.
+        StoreCorrupt: the database is gone, but its write-ahead log is not.
     """
     if _has_log(path):
-        # SQLite would play this log into the new file.
+        # SQLite would replay this log into the new file.
         raise StoreCorrupt(
             f"{path}: the ledger is missing, but {path.name}-wal is there; put both back or move that one away"
         )
@@ -125,15 +125,15 @@ def create(path: Path) -> int:
 
 
 def check(path: Path) -> int:
-    """Look whether the file at `path` is a sound ledger this version can read; return the end of its log.
+    """Check that the file at `path` is a sound ledger that this version can read; return the end of its log.
 
     Changes nothing.
 
     Raises:
-        StoreCorrupt: it is damaged, or something else than a ledger.
+        StoreCorrupt: it is damaged, or is not a ledger.
         StoreTooNew: a newer version wrote it.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for who writes to it
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
         raise StoreCorrupt(f"{path}: expected a ledger, this is no file; it was left as it is")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -141,7 +141,7 @@ def check(path: Path) -> int:
     try:
         with closing(connect_reader(path)) as connection:
             return _check(connection, path)
-    except UnicodeDecodeError as exc:  # a name in the damaged schema, which SQLite quotes in what it finds
+    except UnicodeDecodeError as exc:  # from a name in the damaged schema, which SQLite quotes in its findings
         raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc
     except sqlite3.Error as exc:
         if exc.sqlite_errorcode & 0xFF in _DAMAGED:
@@ -150,14 +150,14 @@ def check(path: Path) -> int:
 
 
 def mark_as_copy(fd: int) -> None:
-    """Mark the database as a copy of a ledger; nobody may have it open."""
+    """Mark the database as a copy of a ledger. Nobody may have it open."""
     os.pwrite(fd, _COPY, _MARK_AT)
 
 
 def adopt(path: Path) -> None:
-    """Make a copy, which `check` has passed, a ledger like any other: from now on it may have a write-ahead log.
+    """Turn a copy, which `check` has passed, into an ordinary ledger, which may have a write-ahead log from now on.
 
-    In the file itself, as what SQLite writes would be in that log.
+    This writes to the file directly, because a write through SQLite would go into that log.
     """
     if _mark(path) == _COPY:
         fd = os.open(path, os.O_RDWR)
@@ -171,7 +171,7 @@ def adopt(path: Path) -> None:
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path`, which `check` has passed, for writing, and bring it to the newest schema.
 
-    Whoever owns the connection sees to it that one thread uses it at a time.
+    The owner of the connection makes sure that only one thread uses it at a time.
     """
     connection = _connect(path, check_same_thread=False)
     try:
@@ -189,15 +189,15 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path` for reading, from whichever thread uses it next.
 
     Raises:
-        StoreCorrupt: it is a copy, and the write-ahead log beside it another ledger's.
+        StoreCorrupt: it is a copy, and the write-ahead log beside it belongs to another ledger.
     """
     if _mark(path) == _COPY and _has_log(path):
-        # SQLite would play this log into the copy: what was there before comes back, whole or in part.
+        # SQLite would replay this log into the copy, and bring back the old ledger, all of it or a part.
         raise StoreCorrupt(
             f"{path}: this is a backup, and {path.name}-wal beside it is of the ledger that was here before, and would"
             f" undo it; it was left as it is: move that one and {path.name}-shm away, with the ledger they belong to"
         )
-    # Read-only for SQLite too: the last connection to close would otherwise write the log into the database.
+    # Read-only for SQLite too: otherwise the last connection to close would write the log into the database.
     how = "mode=ro&immutable=1" if _is_put_away(path) else "mode=ro"
     connection = _connect(f"{path.as_uri()}?{how}", uri=True, check_same_thread=False)
     connection.executescript(QUERIES["configure_reader"])
@@ -205,11 +205,11 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _mark(path: Path) -> bytes:
-    """Return whose file it is by the file alone, whatever a log beside it says; nothing where there is none."""
+    """Return the mark in the file itself, whatever a log beside it says; empty if there is no such file."""
     try:
         with path.open("rb") as file:
             return file.read(_MARK_AT + len(_LEDGER))[_MARK_AT:]
-    except OSError:  # SQLite says what is the matter
+    except OSError:  # SQLite reports the reason
         return b""
 
 
@@ -219,21 +219,21 @@ def _has_log(path: Path) -> bool:
 
 
 def _is_put_away(path: Path) -> bool:
-    """Tell whether nobody has a ledger open, and it is where SQLite cannot make the files it wants beside it to read.
+    """Tell whether a ledger is closed, and in a folder where SQLite cannot make the files it needs for reading.
 
-    A copy on a medium that cannot be written, or of somebody else: whole as it is, or its log would be beside it.
+    This is a copy on a read-only medium, or another user's: complete as it is, or its log would be beside it.
     """
     beside = (Path(f"{path}-wal"), Path(f"{path}-shm"))
     return not os.access(path.parent, os.W_OK) and not any(file.exists() for file in beside)
 
 
 def run(connection: sqlite3.Connection, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
-    """Run the statement with this name and return all its rows, leaving no statement open behind it."""
+    """Run the statement with this name and return all its rows, leaving no statement open."""
     return connection.execute(QUERIES[name], parameters).fetchall()
 
 
 def too_new(path: Path, version: int) -> StoreTooNew:
-    """Return what is told of a ledger whose schema only a newer version of this software knows."""
+    """Return the error for a ledger whose schema only a newer version of this software knows."""
     return StoreTooNew(
         f"{path}: a newer version wrote it, with schema {version}; this version knows those up to {len(MIGRATIONS)}:"
         " run that one again, or go back to a backup that this one made"
@@ -241,7 +241,7 @@ def too_new(path: Path, version: int) -> StoreTooNew:
 
 
 def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = True) -> sqlite3.Connection:
-    # isolation_level None: transactions begin and end where the code says so.
+    # With isolation_level None, transactions begin and end where the code says so.
     return sqlite3.connect(path, isolation_level=None, uri=uri, check_same_thread=check_same_thread)
 
 
@@ -255,7 +255,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     if version < 0:
         raise StoreCorrupt(f"{path}: schema {version}, which there never was; it was left as it is")
     for (table, column), since in _COLUMN_SINCE.items():
-        # A number that was changed on the disk would have a migration run again, and one of them drops the archive.
+        # A version changed on the disk would rerun a migration, and one of them drops the archive.
         if ((column,) in run(connection, "list_columns", (table,))) is not (version >= since):
             raise StoreCorrupt(f"{path}: it says schema {version}, and has other tables; it was left as it is")
     findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
@@ -268,7 +268,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Run the migrations the file has not seen, each whole or not at all."""
+    """Run the migrations that the file has not had, each completely or not at all."""
     connection.create_function("as_group", 5, as_group, deterministic=True)
     connection.create_function("hash_of_key", 2, hash_of_key, deterministic=True)
     for version in range(_version(connection) + 1, len(MIGRATIONS) + 1):
@@ -276,7 +276,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         try:
             connection.executescript(script)
         except sqlite3.Error as exc:
-            # Closing the connection, which follows, rolls back.
+            # The connection is closed next, which rolls back.
             raise StoreError(f"{path}: migration {version} failed, the ledger stays as it was: {exc}") from exc
 
 

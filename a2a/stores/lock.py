@@ -1,8 +1,8 @@
-"""The lock that lets one process at a time have a ledger open.
+"""The lock that lets only one process at a time open a ledger.
 
-A kernel lock on a side file, so that it is gone the moment its process is, kill -9 included; a file that merely says
-who is there would outlive its writer. The side file is never deleted: a process could otherwise lock the deleted one
-while another locks its successor. It does not know what the ledger is. `sqlite` uses it.
+It is a kernel lock on a side file, so it is gone the moment its process is, kill -9 included; a file that merely names
+its holder would outlive it. The side file is never deleted: otherwise one process could lock the deleted file while
+another locks its successor. This module does not know what a ledger is. `sqlite` uses it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LedgerLock:
     forked without exec shares it until it closes the file or ends.
 
     Raises:
-        StoreLocked: another holder has it; the message names its process where that is known.
+        StoreLocked: another holder has it; the message names its process if that is known.
         OSError: the side file cannot be opened or locked.
     """
 
@@ -43,8 +43,8 @@ class LedgerLock:
             raise
 
     def release(self) -> None:
-        """Let the next one in. Call it once."""
-        # No number is better than one that has become another process's.
+        """Release the lock. Call it once."""
+        # No number is better than one that later belongs to another process.
         try:
             os.ftruncate(self._fd, 0)
         finally:
@@ -52,16 +52,16 @@ class LedgerLock:
 
 
 def check_free(path: Path) -> None:
-    """Look whether nobody has the ledger at `path` open. Nothing is made or written, nor kept from others who look.
+    """Check that nobody has the ledger at `path` open. Makes and writes nothing, and does not block others who check.
 
     Raises:
-        StoreLocked: somebody has it; the message names the process where that is known.
+        StoreLocked: somebody has it open; the message names the process if that is known.
         OSError: the side file cannot be opened or locked.
     """
     try:
         fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return  # nobody ever had it, where it is now
+        return  # nobody has ever opened it at this path
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as exc:
@@ -75,7 +75,7 @@ def _held(path: Path, fd: int) -> StoreLocked:
 
 
 def _holder(fd: int) -> str:
-    # Only a word in a message: the holder may not have written its number yet.
+    # Only for a message: the holder may not have written its number yet.
     written = os.pread(fd, 32, 0).strip()
     if not written.isdigit():
         return "another process"

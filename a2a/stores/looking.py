@@ -1,7 +1,7 @@
-"""A ledger that is only looked at: what is read comes from the file, what is written is forgotten.
+"""A ledger that is only looked at: reads come from the file, and writes are dropped.
 
-For a coordinator that answers questions about a ledger nobody runs. It begins an epoch, as each does, and leaves no
-trace of it. It keeps the contract of `base` but for that.
+For a coordinator that answers questions about a ledger that no coordinator runs. It begins an epoch, as every one does,
+and leaves no trace of it. Otherwise it keeps the contract of `base`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LSN_MAX = 2**63 - 1
 
 
 class LookingStore(Store):
-    """What a reader reads; the reader's owner closes it."""
+    """A store that reads through a reader; the reader's owner closes it."""
 
     def __init__(self, reader: LedgerReader) -> None:
         self._reader = reader

@@ -22,7 +22,7 @@ __all__ = ["Medium", "MemoryStore"]
 
 @dataclass(slots=True)
 class Medium:
-    """What a memory store has stored: the stand-in for the file."""
+    """The content of a memory store: the stand-in for the file."""
 
     log: list[Entry] = field(default_factory=list)
     snapshot: Snapshot | None = None
@@ -36,11 +36,11 @@ class Medium:
 class MemoryStore(Store):
     """A store whose medium is this process.
 
-    Done callbacks run in a later turn of the event loop, never inside `append`, as those of a store that takes time.
-    They wait in a list that grows by one for each batch of the same turn.
+    Done callbacks run in a later turn of the event loop, never inside `append`, as with a store that takes time. They
+    wait in a list that grows by one for each batch of the same turn.
 
     Args:
-        medium: what an earlier store stored, to open it again; a new, empty one otherwise.
+        medium: what an earlier store stored, to open it again; by default a new, empty one.
     """
 
     def __init__(self, medium: Medium | None = None) -> None:
@@ -114,7 +114,7 @@ class MemoryStore(Store):
         if task is not None:
             found = self.medium.archive.get(task)
         else:
-            # A scan: a test's archive is small, and an index here would be one more thing to keep true.
+            # A scan: a test's archive is small, and an index would be one more thing to maintain.
             named = [kept for kept in self.medium.archive.values() if (kept.scope, kept.key) == key]
             found = max(named, key=_age, default=None)
         return None if found is None else _shown([found], whole)[0]
@@ -211,7 +211,7 @@ class MemoryStore(Store):
         self.medium.holder = None
 
     def crash(self) -> None:
-        """End as a killed process does: what was appended stays, no callback runs any more."""
+        """End as a killed process does: what was appended stays, and no further callback runs."""
         self._outcomes.clear()
         self._loop = None
         if self.medium.holder is self:
@@ -226,11 +226,11 @@ class MemoryStore(Store):
         return None
 
     def _tell(self) -> None:
-        if self._loop is not None:  # closed or crashed in the meantime otherwise
+        if self._loop is not None:  # otherwise it was closed or has crashed in the meantime
             tell(self._loop, self._take_outcomes())
 
     def _take_outcomes(self) -> list[Outcome]:
-        """Hand out what is to be told now; a batch a callback appends is told in a later turn."""
+        """Take the outcomes to tell now; a batch that a callback appends is told in a later turn."""
         outcomes = list(self._outcomes)
         self._outcomes.clear()
         return outcomes

@@ -1,8 +1,8 @@
-"""A ledger's file seen by a process that does not own it: reading only, without the lock, also while it is written.
+"""Reads a ledger's file in a process that does not own it: without the lock, even while the ledger is written.
 
-For tools that look at a ledger and for the process that makes snapshots aside. It sees what was durable when it was
-opened; what is archived, as it is when it is asked for, but inside of `still`. It does not look for damage: the
-coordinator does, when it opens the file.
+For tools that look at a ledger, and for the process that makes snapshots. It sees the log that was durable when the
+reader was opened, and the archive as of each call, except inside `still`. It does not check for damage: the coordinator
+does when it opens the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LedgerReader:
 
     Raises:
         StoreError: it cannot be opened; StoreTooNew, StoreTooOld: another version wrote it.
-        StoreCorrupt: its log has no end.
+        StoreCorrupt: its log has no valid end.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -55,7 +55,7 @@ class LedgerReader:
                 raise StoreTooOld(f"{self.path}: an older version wrote it; start a coordinator on it once")
             self._blobs = BlobDirectory.beside(self.path)
             self.end = self._find_end()
-            """The position of the last entry when it was opened, or `still` began."""
+            """The position of the last entry when the reader was opened, or `still` began."""
         except BaseException:
             self._connection.close()
             raise
@@ -68,10 +68,10 @@ class LedgerReader:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Inside the block, have entries, snapshot and archive be as they are now, whatever is written meanwhile.
+        """Inside the block, see entries, snapshot and archive as they are now, whatever is written meanwhile.
 
-        For as long, the write-ahead log of a coordinator that writes only grows, as no checkpoint passes what is read
-        here. So it is for a look at everything that ends by itself, not for one that waits for a person.
+        During that time the write-ahead log of a coordinator that writes only grows, because no checkpoint passes what
+        is read here. So use it for a complete look that ends by itself, not for one that waits for a person.
         """
         self._run("begin_reading")
         try:
@@ -81,7 +81,7 @@ class LedgerReader:
             self._run("end_reading")
 
     def namespace(self) -> str:
-        """Return whose ledger this is. One of an older version without tasks does not say, then a snapshot may."""
+        """Return the ledger's namespace. An older ledger without tasks does not name it; then a snapshot may."""
         with suppress(ValueError):  # a record is damaged
             for entry in self.entries():
                 if found := namespace_in(from_bytes(entry.body, entry.payload)):
@@ -92,7 +92,7 @@ class LedgerReader:
         return "main"
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
-        """Yield the entries behind a position in order.
+        """Yield the entries after a position, in order.
 
         Raises:
             StoreCorrupt: one is missing or damaged.
@@ -109,7 +109,7 @@ class LedgerReader:
         return Snapshot(*rows[0]) if rows else None
 
     def blob_of(self, piece: bytes) -> bytes | None:
-        """Return the name under which a byte string is kept beside the file; None: it is not."""
+        """Return the name under which a byte string is kept beside the file, or None."""
         return self._blobs.find(piece)
 
     def blob(self, name: bytes) -> bytes:
@@ -131,13 +131,13 @@ class LedgerReader:
         return next(iter(archived_from(ArchivedTask, rows, self._blobs, whole=whole)), None)
 
     def list_archived(self, wanted: dict[str, Any], *, whole: bool = True) -> list[ArchivedTask]:
-        """Return archived tasks as `Store.list_archived` does; `wanted` names all its other arguments."""
+        """Return archived tasks as `Store.list_archived` does; `wanted` has all its other arguments."""
         return archived_from(ArchivedTask, self._run("list_archived", wanted), self._blobs, whole=whole)
 
     def list_ended(
         self, place: dict[str, Any], wanted: dict[str, Any], *, whole: bool = True
     ) -> tuple[list[ArchivedTask], int]:
-        """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
+        """Return archived tasks as `Store.list_ended` does; `place` says where the page starts, `wanted` what fits."""
         ((count,),) = self._run("count_ended", wanted)
         return archived_from(ArchivedTask, self._run("list_ended", place | wanted), self._blobs, whole=whole), count
 
@@ -146,7 +146,7 @@ class LedgerReader:
         return next(iter(conflicts_from(self._run("find_conflict", (conflict,)), self._blobs)), None)
 
     def list_conflicts(self, wanted: dict[str, Any]) -> list[ArchivedConflict]:
-        """Return archived conflicts as `Store.list_conflicts` does; `wanted` names all its arguments."""
+        """Return archived conflicts as `Store.list_conflicts` does; `wanted` has all its arguments."""
         return conflicts_from(self._run(conflicts_query(wanted["task"]), wanted), self._blobs)
 
     def find_context(self, context_id: str) -> ArchivedContext | None:
@@ -154,7 +154,7 @@ class LedgerReader:
         return next(iter(archived_from(ArchivedContext, self._run("find_context", (context_id,)), self._blobs)), None)
 
     def list_contexts(self, after: str, limit: int) -> list[ArchivedContext]:
-        """Return archived contexts in the order of their ids, from behind one; `limit` at most."""
+        """Return archived contexts in the order of their ids, after the given one; `limit` at most."""
         return archived_from(ArchivedContext, self._run("list_contexts", (after, limit)), self._blobs)
 
     def _find_end(self) -> int:

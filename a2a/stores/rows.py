@@ -1,8 +1,9 @@
-"""What a row of a ledger's file is: a group of entries, or what is archived, with what is large in files of its own.
+"""The rows of a ledger's file: a group of entries, or what is archived, with large byte strings in files of their own.
 
-Both ways: entries and tasks to rows, for the thread that writes, and back, for whoever reads. A group is a MessagePack
-list with `[kind, task, at, body, payload]` of each entry; a large payload, and a large byte string of a task, is there
-by its place among the digests in the row. It knows the columns' order in `sql/queries.sql` and nothing of transactions.
+It converts both ways: entries and tasks to rows for the thread that writes, and rows back for readers. A group is a
+MessagePack list with `[kind, task, at, body, payload]` of each entry. A large payload, or a large byte string of a
+task, is replaced by its index among the digests in the row. This module knows the columns' order in `sql/queries.sql`
+and nothing of transactions.
 """
 
 from __future__ import annotations
@@ -41,31 +42,31 @@ K = TypeVar("K", ArchivedTask, ArchivedContext)
 PART_RECORDS = 65_536
 """Records whose tasks have their keys in one part: some 16,000 keys in 60 pages, which stay in SQLite's cache."""
 _HASH_BITS = 47
-"""What SQLite keeps of a number in six bytes."""
+"""Bits of a number that SQLite stores in six bytes."""
 
 _FORMS = frozenset(
     (str, of_task, int, bytes, of_payload) for of_task in (str, type(None)) for of_payload in (bytes, type(None))
 )
 """The types that the fields of an entry in a row may have."""
 _BETWEEN = "\n"
-"""Between the ids of tasks in a column; no id has it."""
+"""Separates task ids in a column; no id contains it."""
 
 
 class Rows(NamedTuple):
-    """What is committed together, by the statement that takes it."""
+    """The rows that are committed together, by the statement that takes them."""
 
     groups: list[Row]
-    """Of the log: one at most."""
+    """Of the log; at most one."""
     tasks: list[Row]
     keys: list[Row]
-    """Of these tasks."""
+    """The keys of these tasks."""
     conflicts: list[Row]
     conflict_tasks: list[Row]
     contexts: list[Row]
 
 
 def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: BlobDirectory) -> Rows:
-    """Return the rows of consecutive entries and of what is archived with them; what is large is durable.
+    """Return the rows of consecutive entries and of what is archived with them; large byte strings are durable.
 
     Raises:
         OSError: a blob could not be written.
@@ -91,22 +92,22 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: B
 
 
 def hash_of_key(scope: str, key: str) -> int:
-    """Return the number by which a task is found that was delegated with a key; two keys may have the same."""
+    """Return the number that finds a task by its key; two keys may have the same number."""
     return int.from_bytes(digest_of_key(scope, key)[:8], "big") >> (64 - _HASH_BITS)
 
 
 def of_key(scope: str, key: str) -> dict[str, object]:
-    """Return what the statement that finds a task by its key is given."""
+    """Return the parameters of the statement that finds a task by its key."""
     return {"hash": hash_of_key(scope, key), "scope": scope, "key": key}
 
 
 def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory, ledger: Path) -> Iterator[Entry]:
-    """Yield the entries behind one position up to another that rows of the log have, the first of which has the next.
+    """Yield the entries after one position up to another from rows of the log; the first row has the next entry.
 
     Args:
-        rows: of the log.
-        after: the first position.
-        upto: the last.
+        rows: rows of the log.
+        after: the position before the first entry.
+        upto: the position of the last entry.
         blobs: where large payloads are.
         ledger: the file, for messages.
 
@@ -132,12 +133,12 @@ def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirector
 def entries_in(
     page: Callable[[int], Sequence[Row]], after: int, upto: int, blobs: BlobDirectory, ledger: Path
 ) -> Iterator[Entry]:
-    """Yield the entries behind one position up to another, from a page of rows after the other.
+    """Yield the entries after one position up to another, reading one page of rows after the other.
 
     Args:
-        page: returns rows of the log, from the one on that has the entry behind a position.
-        after: the first position.
-        upto: the last.
+        page: returns rows of the log, starting with the one that has the entry after a position.
+        after: the position before the first entry.
+        upto: the position of the last entry.
         blobs: where large payloads are.
         ledger: the file, for messages.
 
@@ -147,14 +148,14 @@ def entries_in(
     while after < upto:
         rows = page(after)
         yield from entries_from(rows, after, upto, blobs, ledger)
-        # A row whose place was changed on the disk may stand behind the rest, which then never comes to its end.
+        # A row whose position was changed on the disk may sort after the others; then `after` never reaches the end.
         if not rows or rows[-1][1] <= after:
             raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing, and all behind it")
         after = rows[-1][1]
 
 
 def archived_from(of: type[K], rows: Iterable[Row], blobs: BlobDirectory, *, whole: bool = True) -> list[K]:
-    """Return the tasks, or the contexts, that rows of the archive stand for; large byte strings are empty if not whole.
+    """Return the tasks or contexts in rows of the archive. Without `whole`, large byte strings are empty.
 
     Raises:
         StoreCorrupt: a large byte string is missing or damaged.
@@ -163,12 +164,12 @@ def archived_from(of: type[K], rows: Iterable[Row], blobs: BlobDirectory, *, who
 
 
 def conflicts_query(task: str | None) -> str:
-    """Return the name of the statement that lists conflicts, those about a task where one is given."""
+    """Return the name of the statement that lists conflicts, or only those about a task if one is given."""
     return "list_conflicts" if task is None else "list_conflicts_of_task"
 
 
 def conflicts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedConflict]:
-    """Return the conflicts that rows of the archive stand for.
+    """Return the conflicts in rows of the archive.
 
     Raises:
         StoreCorrupt: a large byte string is missing or damaged.
@@ -182,7 +183,7 @@ def conflicts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedCo
 
 
 def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None) -> bytes:
-    """Return the body of a row with one entry; for the migration of rows that had one each."""
+    """Return the body of a row with one entry, for the migration of rows that had one entry each."""
     return pack([[kind, task, at, body, payload]])
 
 

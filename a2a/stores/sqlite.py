@@ -1,9 +1,8 @@
 """A ledger in an SQLite file, durable against power failure, for the one process that holds its lock.
 
 Beside `ledger.db` it keeps `ledger.db.lock` (never deleted), `ledger.db.blobs/` with the large payloads, and SQLite's
-own `-wal` and `-shm`. It puts together what has a file each: the lock, the file and its schema (`database`), the thread
-that writes (`writer`) and the blobs. It knows nothing of tasks or messages. The server makes it when the settings name
-a path.
+own `-wal` and `-shm`. It combines the lock, the file and its schema (`database`), the thread that writes (`writer`) and
+the blobs. It knows nothing of tasks or messages. The server makes it when the settings name a path.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ _SNAPSHOT_MAX_BYTES = 999_000_000
 """SQLite takes a thousand million bytes in a row, unless it was built for more."""
 
 _PAGE_ROWS = 16
-"""Groups `read` holds at a time, each with what was committed together."""
+"""How many groups `read` holds at a time; a group is what was committed together."""
 
 _ASIDE_THREADS = 4
-"""For reads, so that a short one does not wait for a long one."""
+"""Threads for reads, so that a short read does not wait for a long one."""
 
 
 class SqliteStore(Store):
-    """A store in the SQLite file at `path`, made where there is none; files are for their owner only.
+    """A store in the SQLite file at `path`, made if missing; only its owner may access the files.
 
-    `append` writes the batch, or queues it for a thread; see `GroupWriter`. An append that was told of an error may be
-    there after the next open all the same, as after any failed sync.
+    `append` writes the batch, or queues it for a thread; see `GroupWriter`. A batch whose append failed may still be
+    there after the next open, as after any failed sync.
 
     Cancelling a method that writes gives up the wait, not the write. `open` after `aclose` works.
     """
@@ -56,9 +55,9 @@ class SqliteStore(Store):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._ledger: _OpenLedger | None = None
-        """What is open; set by `open`, cleared when `aclose` begins."""
+        """The open ledger; set by `open`, cleared when `aclose` begins."""
         self._closed: asyncio.Future[int] | None = None
-        """Done when the ledger last open is released."""
+        """Done when the last open ledger is released."""
 
     @property
     def path(self) -> Path:
@@ -70,7 +69,7 @@ class SqliteStore(Store):
 
     @property
     def commits(self) -> int:
-        """Groups committed since `open`, for metrics: entries by commits is how well grouping works."""
+        """Groups committed since `open`, for metrics: entries per commit shows how well grouping works."""
         return self._require_open().writer.commits
 
     async def open(self) -> int:
@@ -102,7 +101,7 @@ class SqliteStore(Store):
         return self._require_open().blobs.get(name)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # as a write that fails it would be the end of all others
+        if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # a write that fails would also fail all later ones
             raise StoreError(
                 f"{self.path}: the snapshot of record {snapshot.lsn} has {len(snapshot.body)} bytes, the file takes"
                 f" {_SNAPSHOT_MAX_BYTES}"
@@ -193,7 +192,7 @@ class SqliteStore(Store):
             self._ledger.writer.stop()
             self._ledger = None
         if self._closed is not None:
-            # The thread writes and releases whether or not somebody waits; the wait is as long as the disk takes.
+            # The thread writes and releases even if nobody waits; the wait takes as long as the disk does.
             await asyncio.shield(self._closed)
 
     async def _write(self, statement: str, rows: Sequence[tuple[Any, ...]], reaches: int = 0) -> None:
@@ -230,7 +229,7 @@ class SqliteStore(Store):
 
 
 class _OpenLedger:
-    """What one `open` holds until its `aclose`: the lock, the writer, connections to read with, the blobs."""
+    """What one `open` holds until its `aclose`: the lock, the writer, connections for reading, the blobs."""
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.path = path
@@ -238,14 +237,14 @@ class _OpenLedger:
         self._loop = loop
         self._threads = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix=f"ledger aside {path.name}")
         self._idle: list[sqlite3.Connection] = []
-        """Connections nobody reads with just now."""
+        """Connections that nobody is reading with."""
         self._released = False
-        # A reader may be in any thread, and must not give a connection back behind the release.
+        # A reader may be in any thread, and must not give a connection back after the release.
         self._idle_lock = threading.Lock()
         self.writer = GroupWriter(path, loop, self.blobs, self._prepare)
 
     def _prepare(self, stack: ExitStack) -> tuple[sqlite3.Connection, int]:
-        """Lock, make or check, and open; what is pushed last is released first."""
+        """Lock, make or check, and open. The last callback pushed is released first."""
         stack.callback(self._threads.shutdown)
         try:
             stack.callback(LedgerLock(self.path).release)
@@ -262,21 +261,21 @@ class _OpenLedger:
         return connection, end
 
     def _release_readers(self) -> None:
-        self._threads.shutdown()  # waits for the reads that are under way
+        self._threads.shutdown()  # waits for the reads under way
         with self._idle_lock:
             self._released = True
             while self._idle:
                 self._idle.pop().close()
 
     async def aside(self, call: Callable[[], T]) -> T:
-        """Run something that blocks in a thread of the ledger's own; `aclose` waits for it."""
+        """Run a blocking call in one of the ledger's own threads; `aclose` waits for it."""
         try:
             return await self._loop.run_in_executor(self._threads, call)
         except (OSError, sqlite3.Error) as exc:
             raise StoreError(f"{self.path}: {exc}") from exc
 
     def query(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        """Run a statement that reads, in whichever thread this is."""
+        """Run a statement that reads, in the current thread."""
         with self._reader() as connection:
             return run(connection, name, parameters)
 

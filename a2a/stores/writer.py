@@ -1,11 +1,11 @@
-"""What writes a ledger's files: the event loop itself on a quick disk, else a thread that commits in groups.
+"""Writes a ledger's files: in the event loop on a fast disk, otherwise in a thread that commits in groups.
 
-A hand-over costs more than a sync of a quick disk: between any two calls of SQLite the thread waits for an interpreter
-that the loop has. So what is small is committed where it is put. Whatever may take longer goes to the thread, and so
-does everything while the disk is slow: there the next group collects while one is being synced, and a busy ledger pays
-for few syncs. Everything the ledger holds open is released in the thread, at its end: that way the lock goes last, even
-where nobody waits for it any more. It does not know what is in an entry, nor how the file is made or checked. `sqlite`
-owns it.
+Handing a job to the thread costs more than a sync of a fast disk: between any two calls of SQLite the thread waits for
+the interpreter, which the loop holds. So small jobs are committed where they are put. Jobs that may take longer go to
+the thread, and while the disk is slow, so do all jobs: there the next group collects while the last one is synced, and
+a busy ledger needs few syncs. The thread releases everything that the ledger holds open, at its end: this way the lock
+goes last, even if nobody waits for it. This module does not know what is in an entry, nor how the file is made or
+checked. `sqlite` owns it.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from .rows import to_rows
 __all__ = ["GroupWriter", "Job"]
 
 SLOW_COMMIT = 0.001
-"""Seconds. With commits as long as this the loop and the thread do as many tasks; with the 0.2 to 0.4 ms of a local
+"""Seconds. With commits of this length the loop and the thread do equally many tasks; with the 0.2 to 0.4 ms of a local
 disk the loop does a quarter more, with 2.5 ms 3 % fewer."""
 SLOW_COMMITS = 4
-"""So many of them, less those that were quick meanwhile, and the disk is slow. One in a hundred moves the write-ahead
-log into the database, which takes its time on any disk."""
+"""The disk is slow after this many slow commits, minus the fast ones in between. One commit in a hundred moves the
+write-ahead log into the database, which takes its time on any disk."""
 GROUPS_BY_THREAD = 256
-"""What is put so many times goes to the thread before the disk is tried again."""
+"""How many jobs go to the thread before the disk is tried again."""
 SMALL_BYTES = 1024 * 1024
-"""What the loop writes itself; more is worth a hand-over."""
+"""The most that the loop writes itself; more is worth handing over."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One thing to be made durable: entries behind the end of the log, or rows beside it."""
+    """One thing to make durable: entries at the end of the log, or rows beside it."""
 
     done: Appended
     entries: Sequence[Entry] = ()
     expected: int | None = None
-    """Where the log must end before this job; None where the job does not care."""
+    """Where the log must end before this job, or None if the job does not care."""
     archived: Sequence[ArchiveEntry] = ()
-    """Settled tasks and closed conflicts that the entries say are in the archive."""
+    """Settled tasks, closed conflicts and idle contexts that the entries say are in the archive."""
     reaches: int = 0
-    """How far the log must have come at least: a snapshot must not be ahead of it."""
+    """The position that the log must have reached: a snapshot must not be ahead of it."""
     statement: str = ""
     """The statement for `rows`."""
     rows: Sequence[tuple[Any, ...]] = ()
 
     @property
     def is_small(self) -> bool:
-        """Whether it is written in no time on a quick disk: a snapshot or a blob is not."""
+        """Whether a fast disk writes it in no time; not true of a snapshot or a blob."""
         if self.rows:
             return False
         size = sum(len(entry.body) + len(entry.payload or b"") for entry in self.entries)
@@ -71,16 +71,16 @@ class Job:
 class GroupWriter:
     """The connection that writes, a thread and its queue, and the end of the log.
 
-    The loop writes only while the thread has nothing to do, so whatever is put is written in that order. The queue has
-    no bound of its own: a job is a few references, and what waits here are replies the server has not sent, which it
-    bounds by not reading further. After a failure every later job fails with the same error: what the coordinator
-    decided since rests on entries that are not there.
+    The loop writes only while the thread has nothing to do, so jobs are written in the order they are put. The queue
+    has no bound of its own: a job is a few references, and it stands for replies that the server has not sent, which
+    the server bounds by not reading further. After a failure every later job fails with the same error: whatever the
+    coordinator has decided since relies on entries that are not there.
 
     Args:
         path: the ledger, for messages.
         loop: where callbacks run.
         blobs: where large payloads go; `prepare` opens it.
-        prepare: called first, in the thread; makes the connection, for the loop as well, and pushes what is to be
+        prepare: called first, in the thread. Makes the connection, which the loop uses too, and pushes what is to be
             released onto the stack.
     """
 
@@ -94,33 +94,33 @@ class GroupWriter:
         self.end = 0
         """The position of the last durable entry; set after each commit, read from any thread."""
         self.commits = 0
-        """Groups committed so far, likewise."""
+        """Groups committed so far; set and read likewise."""
         self.opened: asyncio.Future[int] = loop.create_future()
         """Done when the ledger is open: the end of the log, or why it could not be opened."""
         self.closed: asyncio.Future[int] = loop.create_future()
-        """Done when everything is released, with the end of the log; the last thing the thread says."""
+        """Done when everything is released, with the end of the log. This is the thread's last message."""
         self._path = path
         self._loop = loop
         self._blobs = blobs
         self._prepare = prepare
         self._failure: StoreError | None = None
         self._connection: sqlite3.Connection | None = None
-        """What `prepare` made; used by the thread while anything is queued, and by the loop else."""
+        """The connection from `prepare`. The thread uses it while anything is queued, the loop otherwise."""
         self._queued = 0
-        """Jobs that the thread was given and the loop has not heard of since."""
+        """Jobs that went to the thread and are not reported back to the loop yet."""
         self._commit_seconds = 0.0
-        """What the last commit took, without the rows before it."""
+        """Duration of the last commit, without the preceding statements."""
         self._slow_commits = 0
         self._for_thread = 0
-        """What is put so many times more goes to the thread, the disk being slow."""
-        # The queue is the hand-over between two threads; a direct call would make the event loop wait for a slow disk.
+        """How many more jobs go to the thread because the disk is slow."""
+        # The queue decouples the two threads; a direct call would make the event loop wait for a slow disk.
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        # A daemon: a program that ends without `aclose` ends, and its ledger is as after a crash.
+        # A daemon: a program that ends without `aclose` ends, and leaves its ledger as after a crash.
         self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Write a job, or have it written; called in the event loop. Nothing may be put behind a `stop`."""
+        """Write a job, or queue it; called in the event loop. Nothing may be put after `stop`."""
         if self._for_thread:
             self._for_thread -= 1
         elif not self._queued and self._connection is not None and job.is_small:
@@ -128,24 +128,24 @@ class GroupWriter:
             told = self._write(self._connection, [job])
             if self.commits > commits:
                 self._judge(self._commit_seconds)
-            # Here, and not in the loop's next turn, which took one task at a time 3 % longer.
+            # Told here, not in the loop's next turn, which took 3 % longer with one task at a time.
             tell(self._loop, told)
             return
         self._queued += 1
         self._queue.put(job)
 
     def _judge(self, seconds: float) -> None:
-        """Take the disk for slow after several slow commits: it would hold the loop up."""
+        """Treat the disk as slow after several slow commits: it would hold up the loop."""
         if seconds < SLOW_COMMIT:
             self._slow_commits = max(0, self._slow_commits - 1)
             return
         self._slow_commits += 1
         if self._slow_commits == SLOW_COMMITS:
-            self._slow_commits -= 1  # one more, and it is slow still
+            self._slow_commits -= 1  # one more slow commit, and the disk is slow again
             self._for_thread = GROUPS_BY_THREAD
 
     def stop(self) -> None:
-        """Have the thread write what is queued, release everything and end; `closed` says when."""
+        """Have the thread write what is queued, release everything and end; then `closed` is done."""
         self._queue.put(None)
 
     def _run(self) -> None:
@@ -161,7 +161,7 @@ class GroupWriter:
         self._say(self._conclude, error)
 
     def _conclude(self, error: Exception | None) -> None:
-        """Tell whoever waits, in the event loop, that the thread is through."""
+        """Tell, in the event loop, whoever waits that the thread has ended."""
         waiting = self.closed if self.opened.done() else self.opened
         if error is None:
             waiting.set_result(self.end)
@@ -181,15 +181,15 @@ class GroupWriter:
         tell(self._loop, outcomes)
 
     def _take(self) -> tuple[list[Job], bool]:
-        """Wait for a job, take all that are queued; say whether a stop was among them, which is then the last."""
+        """Wait for a job and take all that are queued; say whether a stop was among them, which is then the last."""
         items = [self._queue.get()]
-        # Nobody else takes from this queue, so these do not wait.
+        # Nobody else takes from this queue, so these calls do not wait.
         items.extend(self._queue.get() for _ in range(self._queue.qsize()))
         jobs = [item for item in items if item is not None]
         return jobs, len(jobs) < len(items)
 
     def _write(self, connection: sqlite3.Connection, jobs: list[Job]) -> list[Outcome]:
-        """Commit the jobs up to the first that conflicts, fail the others; return what to tell the callers."""
+        """Commit the jobs up to the first that conflicts, and fail the others; return what to tell the callers."""
         committed = 0
         if self._failure is None:
             good, end, conflict = self._in_order(jobs)
@@ -207,7 +207,7 @@ class GroupWriter:
         return [(job.done, None if i < committed else self._failure) for i, job in enumerate(jobs)]
 
     def _in_order(self, jobs: list[Job]) -> tuple[list[Job], int, StoreConflict | None]:
-        """Return the jobs that fit the log and each other, the end of the log behind them, and why no more fit."""
+        """Return the jobs that fit the log and each other, the log's end after them, and why no more fit."""
         end = self.end
         for i, job in enumerate(jobs):
             try:
@@ -229,7 +229,7 @@ class GroupWriter:
         rows = to_rows(entries, archived, self._blobs)
         started = time.perf_counter()
         if not archived and not others:
-            # One row of the log is a transaction by itself. Nearly all groups are one, and a commit takes a tenth less.
+            # One row of the log is a transaction by itself. Nearly all groups are one row, which takes a tenth less.
             connection.executemany(QUERIES["append_group"], rows.groups)
         else:
             try:
@@ -249,30 +249,30 @@ class GroupWriter:
                 started = time.perf_counter()
                 run(connection, "commit")
             except BaseException:
-                if connection.in_transaction:  # SQLite has rolled back itself after some errors
+                if connection.in_transaction:  # SQLite itself has rolled back after some errors
                     connection.rollback()
                 raise
         self._commit_seconds = time.perf_counter() - started
         self.commits += 1
 
     def _say(self, call: Callable[..., None], *args: object) -> bool:
-        """Have the event loop call something; return whether there is one still."""
+        """Have the event loop call something; return whether the loop still exists."""
         try:
             self._loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
             if self._loop.is_closed():
-                return False  # its owner ended without `aclose`: nobody is left to tell
+                return False  # its owner ended without `aclose`, so nobody is left to tell
             raise
         return True
 
 
 def _move_keys(connection: sqlite3.Connection, kept: Sequence[tuple[Any, ...]]) -> None:
-    """Move on with the keys of older parts, twice as many as were kept: a part is empty before the next is full."""
+    """Move twice as many keys of older parts as were kept, so that a part is empty before the next one is full."""
     moved = {"newest": max(part for part, _, _ in kept), "count": 2 * len(kept)}
     run(connection, "move_keys", moved)
     run(connection, "drop_moved_keys", moved)
 
 
 def _settle(future: asyncio.Future[int], result: int) -> None:
-    if not future.done():  # `open` was cancelled otherwise
+    if not future.done():  # otherwise `open` was cancelled
         future.set_result(result)
