@@ -1,6 +1,6 @@
-"""What a shell needs of a connection: whole messages in, whole messages out, and to be told when it is over.
+"""What a shell needs of a connection: whole messages in, whole messages out, and a notice when it is over.
 
-Callbacks, not `await receive()`: a message then reaches the session in the same turn of the event loop in which its
+Callbacks, not `await receive()`: this way a message reaches the session in the same turn of the event loop in which its
 bytes arrived, without a queue, a lock or a task per message. A transport does not know what a message says.
 """
 
@@ -13,9 +13,9 @@ __all__ = ["Receiver", "Transport"]
 
 
 class Transport(Protocol):
-    """One connection. All methods are called from, and call back in, the event loop that opened it.
+    """One connection. All methods are called in the event loop that opened it, and call back there.
 
-    After `close` or `abort` nothing more is received, and what is sent is dropped.
+    After `close` or `abort` nothing more is received, and anything sent is dropped.
     """
 
     @property
@@ -29,40 +29,39 @@ class Transport(Protocol):
     def send(self, data: bytes) -> None:
         """Queue one message. Never blocks and never raises for a slow or gone peer.
 
-        Messages sent within one turn of the event loop leave in one write. A peer that leaves more than the bound of
-        the outbox unread, or reads nothing for the write deadline, loses the connection; what it missed reaches it
-        again through its mailbox.
+        Messages sent within one turn of the event loop leave in one write. A peer loses the connection if it leaves
+        more than the outbox bound unread, or reads nothing for the write deadline; its mailbox repeats what it missed.
         """
 
     @property
     def waiting(self) -> int:
-        """How many bytes of what was sent the peer has yet to take, as the bound of the outbox counts them."""
+        """How many sent bytes the peer has not taken yet, as the outbox bound counts them."""
 
     @property
     def is_carrying(self) -> bool:
-        """Whether a message is on its way: a part of one came, or not all that was sent has been taken."""
+        """Whether a message is in transit: a part of one has arrived, or some sent bytes are not taken yet."""
 
     def when_drained(self, call: Callable[[], None]) -> None:
-        """Have `call` called once, when next to nothing waits: little enough for what leaves a rest of the outbox free.
+        """Call `call` once, as soon as almost nothing waits: callers that leave part of the outbox free may then send.
 
-        Not at the end of a connection. The newest wish counts.
+        Never called at the end of a connection. A newer call replaces the previous one.
         """
 
     def pause_reading(self) -> None:
-        """Stop taking bytes from the peer until `resume_reading`; its own writes will wait.
+        """Stop taking bytes from the peer until `resume_reading`; the peer's writes will wait.
 
-        Messages that were read together with the one being handled may still be delivered. Pauses stay well below
-        10 s: the peer's pings wait as well, and it would take this end for dead.
+        Messages that were read together with the one being handled may still be delivered. Keep pauses well below 10 s:
+        the peer's pings wait as well, and it would consider this end dead.
         """
 
     def resume_reading(self) -> None:
         """Take bytes again."""
 
     def keepalive(self, interval: float) -> None:
-        """Ask the peer for a sign of life after this many seconds of silence from now on.
+        """Ask the peer for a sign of life after this many seconds of silence, from now on.
 
-        The owner asks a peer that holds work more often than an idle one; a transport whose ends share one process
-        has nobody to ask.
+        The owner asks a peer that holds work more often than an idle one. A transport whose ends share one process has
+        nobody to ask.
         """
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -80,7 +79,7 @@ class Receiver(Protocol):
     """The shell's side of a connection."""
 
     def opened(self, transport: Transport) -> None:
-        """The connection stands; called once, first."""
+        """The connection is established; called once, first."""
 
     def received(self, data: bytes) -> None:
         """One whole message arrived (a text message as its UTF-8 bytes)."""

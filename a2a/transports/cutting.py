@@ -1,9 +1,9 @@
-"""Cuts the bytes of an open WebSocket into frames (RFC 6455, 5.2), and takes whole messages out of theirs.
+"""Cuts the bytes of an open WebSocket into frames (RFC 6455, 5.2), and extracts whole messages from them.
 
-websockets reads each part of a header with a generator of its own, and copies what it was fed several times: 30 us a
-frame, and 1.4 ms a mebibyte. Nearly every frame here is a message, whole and of data, and is taken without it; whatever
-else there is, such as control frames, fragments and what breaks a rule, its parser gets as it came, frame by frame.
-`websocket_connection` uses it.
+websockets reads each part of a header with a generator of its own, and copies its input several times: 30 us a frame,
+and 1.4 ms a mebibyte. Nearly every frame here is a data frame with a whole message, and is handled without websockets.
+The rest (control frames, fragments, frames that break a rule) goes unchanged to its parser, frame by frame.
+`websocket_connection` uses this module.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ except ImportError:  # there is no compiled module for this platform
 __all__ = ["Cut", "Cutter"]
 
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
-"""First byte of a frame that is the last of its message, has no reserved bit, and is of data."""
+"""First byte of a data frame that is the last of its message and has no reserved bit."""
 _MASKED = 0x80
 _PIECE_BYTES = 16 * 1024
-"""From this on what came together is kept as it came. Put together read by read, a mebibyte is moved each time."""
+"""Bytes from which a read is kept as a piece of its own. Appending every read would move a whole mebibyte each time."""
 
 
 @dataclass(slots=True)
 class Cut:
-    """A frame with all its bytes; or, without a header, what nobody can cut any further."""
+    """A frame with all its bytes; or, without a header, bytes that cannot be cut any further."""
 
     _data: bytes
     _start: int
@@ -36,7 +36,7 @@ class Cut:
 
     @property
     def is_message(self) -> bool:
-        """Whether it is a message by itself, unless fragments of another one came before."""
+        """Whether it is a complete message, unless fragments of another message came before."""
         return self._header > 0 and self._data[self._start] in (_WHOLE_TEXT, _WHOLE_BINARY)
 
     @property
@@ -46,7 +46,7 @@ class Cut:
 
     @property
     def payload(self) -> bytes:
-        """What the frame carries."""
+        """The payload of the frame, unmasked."""
         start = self._start + self._header
         covered = memoryview(self._data)[start : self._end]
         if not self._data[self._start + 1] & _MASKED:
@@ -55,16 +55,16 @@ class Cut:
 
     @property
     def raw(self) -> bytes:
-        """The frame as it came."""
+        """The frame as it arrived."""
         return bytes(memoryview(self._data)[self._start : self._end])
 
 
 class Cutter:
-    """The bytes of one direction of a connection, from behind its handshake.
+    """Cuts the bytes of one direction of a connection, starting after the handshake.
 
     Args:
-        is_masked: whether frames have to be masked, as those of a client have.
-        message_max_bytes: a longer frame is not waited for.
+        is_masked: whether frames have to be masked, as a client's have.
+        message_max_bytes: a frame longer than this is not waited for.
     """
 
     __slots__ = ("_has_given_up", "_kept", "_mask_bytes", "_masked", "_max", "_needed", "_pieces")
@@ -74,7 +74,7 @@ class Cutter:
         self._mask_bytes = 4 if is_masked else 0
         self._max = message_max_bytes
         self._pieces: list[bytes | bytearray] = []
-        self._kept = self._needed = 0  # bytes of a frame that is not there whole
+        self._kept = self._needed = 0  # bytes kept of an incomplete frame, and bytes it needs
         self._has_given_up = False
 
     @property
@@ -83,7 +83,7 @@ class Cutter:
         return self._kept > 0
 
     def cut(self, data: bytes) -> Iterator[Cut]:
-        """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
+        """Yield the frames that these bytes complete; from a broken frame on, all bytes as they arrive."""
         if self._pieces:
             self._keep(data)
             if self._kept < self._needed:
@@ -113,7 +113,7 @@ class Cutter:
             self._pieces.append(bytearray(data))
 
     def _measure(self, data: bytes, start: int) -> tuple[int, int]:
-        """Return the length of a header, and of the frame as far as it can be told; no header: it breaks a rule."""
+        """Return the length of the header (0: it breaks a rule), and of the frame as far as it is known."""
         left = len(data) - start
         if self._has_given_up:
             return 0, left

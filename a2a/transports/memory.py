@@ -2,7 +2,7 @@
 
 It keeps the contract of the WebSocket transport - messages arrive in a later turn of the loop, in order, and are
 bounded while they wait - without bytes, sockets or a handshake. Both ends live and die together, so it has no
-keep-alive and no write deadline: a receiver that pauses for good is met by the bound of the outbox.
+keep-alive and no write deadline. If a receiver pauses for good, the outbox bound ends the connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["pair"]
 logger = logging.getLogger("a2a.transport")
 
 MESSAGE_OVERHEAD_BYTES = 14
-"""What a message costs in the outbox beside its own bytes; as in a WebSocket frame, so that empty ones count too."""
+"""What a message costs in the outbox beyond its own bytes; as in a WebSocket frame, so that empty ones count too."""
 
 
 def pair(
@@ -37,11 +37,11 @@ def pair(
     """Connect two receivers; call it in the event loop. `opened` follows in the loop's next turn, for both.
 
     Args:
-        a: the receiver that holds the first transport; for the other end it is the peer `memory:a`.
-        b: the one that holds the second, `memory:b`.
-        subprotocol: the encoding both are told.
+        a: the receiver that holds the first transport; the other end knows it as the peer `memory:a`.
+        b: the receiver that holds the second transport, `memory:b`.
+        subprotocol: the encoding that both are told.
         outbox_max_bytes: what may wait for one end while it pauses reading; more ends the connection.
-        closing_deadline: how long `close` waits for a paused end to take what was sent before.
+        closing_deadline: how long `close` waits, in seconds, for a paused end to take what was sent before.
     """
     first = _End(a, "memory:b", subprotocol, outbox_max_bytes, closing_deadline)
     second = _End(b, "memory:a", subprotocol, outbox_max_bytes, closing_deadline)
@@ -53,7 +53,7 @@ def pair(
 
 
 class _End:
-    """One end; `_inbox` is what the other end sent it, and so the other end's outbox."""
+    """One end. `_inbox` holds what the other end has sent, and so is the other end's outbox."""
 
     _other: _End
 
@@ -96,7 +96,7 @@ class _End:
 
     @property
     def is_carrying(self) -> bool:
-        return False  # a message is there at once, and whole
+        return False  # a message is delivered at once, and whole
 
     def when_drained(self, call: Callable[[], None]) -> None:
         self._when_drained = call
@@ -145,16 +145,16 @@ class _End:
             self._loop.call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        """Pass on what waits, then the other end's closing, unless the receiver pauses or ends it meanwhile."""
+        """Deliver what waits, then the other end's closing, unless the receiver pauses or closes meanwhile."""
         self._is_delivery_due = False
-        for _ in range(len(self._inbox)):  # what arrives meanwhile takes the next turn
+        for _ in range(len(self._inbox)):  # messages that arrive meanwhile wait for the next turn
             if self._is_reading_paused or not self._inbox:
                 break
             data = self._inbox.popleft()
             self._inbox_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
             try:
                 self._receiver.received(data)
-            except Exception:  # a bug above; it costs this connection and no other
+            except Exception:  # a bug in the receiver; it costs this connection and no other
                 logger.exception("%s: the receiver failed in received()", self.peer)
                 self.close(CloseCode.INTERNAL_ERROR, "internal error")
         other = self._other
@@ -172,7 +172,7 @@ class _End:
         self._end(f"closed here: {self._closing}; {waited}")
 
     def _end(self, here: str, there: str = "connection lost without a closing frame") -> None:
-        """The connection is over; each receiver hears it in the next turn, once, with its own side of the story."""
+        """End the connection. Each receiver is told once, in the next turn, the reason as seen from its side."""
         for end, reason in ((self, here), (self._other, there)):
             if not end._is_over:
                 end._is_over = True

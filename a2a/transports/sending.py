@@ -1,6 +1,6 @@
-"""What both ends of a connection ask of their transport: frames gathered into messages, and how often to ping.
+"""What both ends of a connection need from their transport: frames batched into messages, and ping intervals.
 
-Link and server use it alike, so neither needs the other.
+Link and server both use it, so neither needs the other.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = [
 ]
 
 FRAMES_PER_MESSAGE = 16
-"""Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
+"""Frames batched into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
 BYTES_PER_MESSAGE = 256 * 1024
-"""Payload bytes gathered into one message; a frame that alone has more is a message of its own."""
+"""Payload bytes batched into one message; a single larger frame is a message of its own."""
 FROM_COORDINATOR_MAX = 64 * 1024 * 1024
-"""Bytes that a coordinator sends in one message, and that its peers take from it (spec LIMIT-1)."""
+"""The most bytes that a coordinator sends in one message, and that its peers accept from it (spec LIMIT-1)."""
 BUSY_PING, IDLE_PING = 5.0, 30.0
-"""Seconds of silence before a peer is pinged: one with work is missed soon, ten thousand idle ones cost little."""
+"""Seconds of silence before a ping: a lost peer with work is noticed soon, ten thousand idle ones cost little."""
 
 
 Unsendable = Callable[[Frame, ErrorCode, str], None]
-"""Gets a frame that cannot be sent, and why: `malformed`, as it has no form, or `too_large`."""
+"""Gets a frame that cannot be sent, and why: `malformed` if it has no encoding, or `too_large`."""
 HasRoom = Callable[[int], bool]
-"""Looks whether a message of so many bytes may be sent now."""
+"""Tells whether a message of so many bytes may be sent now."""
 
 
 def send_frames(
@@ -49,17 +49,17 @@ def send_frames(
     unsendable: Unsendable | None = None,
     has_room: HasRoom | None = None,
 ) -> int:
-    """Send frames in as few messages as the bounds on one message allow, and return how many are done with.
+    """Send frames in as few messages as the bounds on one message allow, and return how many frames are done.
 
     Args:
         transport: where they go.
-        frames: in their order.
-        encoding: of the connection.
-        message_max: how many bytes the other end takes in one message, where that is known.
-        frames_max: how many frames the other end takes in one message.
-        unsendable: gets each frame that cannot be sent, the others go out; None: that is a bug, and raised.
-        has_room: looks whether a message of so many bytes may go now; where not, it and those behind it stay; None:
-            all may go.
+        frames: the frames, in order.
+        encoding: the encoding of the connection.
+        message_max: how many bytes the other end accepts in one message, if that is known.
+        frames_max: how many frames the other end accepts in one message.
+        unsendable: gets each frame that cannot be sent; the others are sent. If None, such a frame is a bug and raises.
+        has_room: tells whether a message of so many bytes may be sent now. If not, it and all later ones stay unsent.
+            If None, all may be sent.
     """
     done = 0
     together = min(FRAMES_PER_MESSAGE, frames_max)
@@ -81,7 +81,7 @@ def send_frames(
 
 
 def _weight(message: Message | None) -> int:
-    """Return about how many bytes a frame has, where they may be many."""
+    """Return roughly how many bytes a frame has, if it may have many."""
     payload = getattr(message, "payload", None)
     weight = len(payload) if payload else 0
     if isinstance(message, TaskFound):

@@ -1,7 +1,7 @@
-"""WebSocket connections between processes: `serve` to be connected to, `connect` to connect.
+"""WebSocket connections between processes: `serve` accepts them, `connect` opens them.
 
-This module opens connections and decides who may: the HTTP half of the protocol. What happens on an open connection
-is in `websocket_connection.py`. Nobody here knows what a message says, what a session is, or when to reconnect.
+This module covers the HTTP half of the protocol: it opens connections and decides who may connect. What happens on an
+open connection is in `websocket_connection.py`. Neither knows messages or sessions, or when to reconnect.
 
 A web page may open a WebSocket to any address, loopback included, so each upgrade is checked for where it comes from
 (`Origin`) and for the name it was sent to (`Host`: a page's own name may be made to resolve to 127.0.0.1).
@@ -37,25 +37,25 @@ __all__ = ["JSON", "MSGPACK", "SUBPROTOCOLS", "Listener", "WebSocketSettings", "
 logger = logging.getLogger("a2a.transport")
 
 HANDSHAKE_MAX_BYTES = 8 * 1024
-"""A whole upgrade request; the usual bound of HTTP servers for one line of it. websockets alone would take 1 MiB."""
+"""Bytes of a whole upgrade request; HTTP servers usually bound one line at this. websockets alone would take 1 MiB."""
 
 HEALTH_PATH = "/healthz"
-"""Where a plain request is answered with 200 as long as connections are taken; load balancers and supervisors ask for
-it. They call the listener by whatever name they like, and learn nothing else."""
+"""A plain request here is answered with 200 while connections are accepted. Load balancers and supervisors ask for it;
+they may call the listener by any name, and learn nothing else."""
 
 _NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
-"""What OpenSSL's verification says of a certificate that leads to none that is trusted."""
+"""The OpenSSL verification codes of a certificate that does not lead to a trusted one."""
 _OVER, _NOT_YET = 10, 9
-"""What it says of one whose time is over, or has not come."""
+"""The codes of a certificate that has expired, or is not valid yet."""
 FOR_ANOTHER = frozenset({62, 64})
-"""What it says of one for another name, or another address."""
+"""The codes of a certificate for another name, or another address."""
 _ENCODINGS = re.compile(r"\ba2a\.coord\+[a-z0-9]+")
-"""The names of encodings in what a coordinator says."""
+"""The names of encodings in a coordinator's answer."""
 _LOST_UPGRADE = "a proxy on the way has to pass the headers Upgrade and Connection on"
 _BLANK_LINE = b"\r\n\r\n"
 
 BACKLOG = 1024
-"""Connections the kernel completes before we look: after a restart all agents come back at once."""
+"""Connections that the kernel completes before we accept them: after a restart all agents come back at once."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -63,11 +63,11 @@ ReceiverFactory = Callable[[], Receiver]
 
 
 class Listener:
-    """A listening socket and every connection it took. Made by `serve`; `aclose` it.
+    """A listening socket and every connection it accepted. Made by `serve`; `aclose` it.
 
     Attributes:
-        port: the port listened on, also where `serve` was given 0.
-        url: what a client on this machine connects to.
+        port: the port it listens on, also if `serve` was given 0.
+        url: the URL for a client on this machine.
     """
 
     def __init__(self, host: str, receiver_factory: ReceiverFactory, settings: WebSocketSettings) -> None:
@@ -76,7 +76,7 @@ class Listener:
         self._settings = settings
         self._receiver_factory = receiver_factory
         self._hosts = LOOPBACK_NAMES | {host.lower()} | {name.lower() for name in settings.hosts}
-        self._hosts -= {"", "0.0.0.0", "::"}  # every address is no name to be called by
+        self._hosts -= {"", "0.0.0.0", "::"}  # a wildcard address is not a name
         self._server: asyncio.Server | None = None
         self._connections: set[_ServerHandshake | WebSocketConnection] = set()
         self._is_closing = False
@@ -119,7 +119,7 @@ class Listener:
         return connection
 
     def _refusal(self, request: Request, address: str) -> tuple[HTTPStatus, str] | None:
-        """Why this request is not let in, as an HTTP answer; None if the caller may be."""
+        """Return the HTTP answer that refuses this request, or None if it may connect."""
         headers = request.headers
         hosts = headers.get_all("Host")
         if len(hosts) != 1:
@@ -152,10 +152,10 @@ async def serve(
         receiver_factory: makes the receiver of each connection, once its handshake is accepted.
         settings: limits and deadlines.
         ssl: a server context; connections are then `wss`.
-        sock: a bound socket to listen on, in place of `port`; `host` is then only its name.
+        sock: a bound socket to listen on instead of `port`; `host` is then only its name.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: cannot listen on the address.
     """
     loop = asyncio.get_running_loop()
     settings = settings or WebSocketSettings()
@@ -189,13 +189,13 @@ async def connect(
 
     Args:
         url: `ws://host:port`, or `wss://`.
-        receiver: gets the messages. It hears nothing of an attempt that fails.
+        receiver: gets the messages. It is not told of an attempt that fails.
         settings: limits and deadlines; `handshake_deadline` bounds this call.
         subprotocols: the encodings to offer, the preferred one first.
         ssl: how to verify a `wss` server; by default with the system's certificates.
 
     Raises:
-        ConnectError: nothing listens there, it did not let us in, or it is no coordinator.
+        ConnectError: nothing listens there, it refused the connection, or it is not a coordinator.
     """
     settings = settings or WebSocketSettings()
     loop = asyncio.get_running_loop()
@@ -222,7 +222,7 @@ async def connect(
         raise ConnectError(f"{url} timed out after {settings.handshake_deadline:g} s: {stage}") from exc
     except socket.gaierror as exc:
         raise ConnectError(f"the name {uri.host} is not known: {exc.strerror}") from exc
-    except UnicodeError as exc:  # a part of the name is empty, or longer than any can be
+    except UnicodeError as exc:  # a part of the name is empty, or too long for any name
         raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
     except SSLError as exc:
         hint = _what_to_do(exc, uri.host) if isinstance(exc, SSLCertVerificationError) else ""
@@ -234,7 +234,7 @@ async def connect(
         is_refused = exc.errno is None and "Connect call failed" in str(exc)
         what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {_words(exc)}"
         if context is not None and isinstance(exc, ConnectionResetError) and not handshake.is_connected:
-            # So a coordinator without TLS ends what is no request to it; the error itself has no words.
+            # A coordinator without TLS resets a connection that does not begin with a request; the error has no text.
             what = f"{where} did not answer in TLS: a coordinator without it is at ws://{where}"
         raise ConnectError(what, is_absent=is_refused) from exc
     finally:
@@ -243,7 +243,7 @@ async def connect(
 
 
 def _what_to_do(error: SSLCertVerificationError, host: str) -> str:
-    """Return what may be done about a certificate that is not taken."""
+    """Return advice about a certificate that is not accepted."""
     if error.verify_code in _NOBODY_VOUCHES:
         return _whom_to_trust()
     if error.verify_code in (_OVER, _NOT_YET):
@@ -255,7 +255,7 @@ def _what_to_do(error: SSLCertVerificationError, host: str) -> str:
 
 
 def _whom_to_trust() -> str:
-    """Return how to have others trusted, or why whom the environment names are not: OpenSSL passes over such a file."""
+    """Return how to trust other issuers, or what is wrong with the file that names them: OpenSSL ignores a bad one."""
     named = os.environ.get("SSL_CERT_FILE")
     if not named:
         return "; SSL_CERT_FILE names others to trust"
@@ -269,7 +269,7 @@ def _whom_to_trust() -> str:
 
 
 class _ServerHandshake(asyncio.Protocol):
-    """A connection that has not been let in yet. It becomes a `WebSocketConnection`, or is answered and ended."""
+    """A connection that is not admitted yet. It becomes a `WebSocketConnection`, or gets an answer and ends."""
 
     __slots__ = ("_head", "_is_answered", "_listener", "_loop", "_protocol", "_settings", "_timer", "_transport")
 
@@ -300,8 +300,8 @@ class _ServerHandshake(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_answered:
             return
-        # The protocol is fed the request and not a byte more: it would take frames behind it as if the connection were
-        # open already, and answer them before the upgrade.
+        # The protocol gets the request and not a byte more: it would treat frames after the request as if the
+        # connection were already open, and answer them before the upgrade.
         size = _size_in_head(self._head, data)
         self._head += data[:size]
         if len(self._head) > HANDSHAKE_MAX_BYTES:
@@ -370,7 +370,7 @@ class _ServerHandshake(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        """Write the answer and close our half; the peer has the closing deadline to read it and close its own."""
+        """Write the answer and close our half; the peer has the closing deadline to read it and close its own half."""
         self._is_answered = True
         self._timer.cancel()
         self._timer = self._loop.call_later(self._settings.closing_deadline, self._transport.abort)
@@ -383,7 +383,7 @@ class _ServerHandshake(asyncio.Protocol):
 
 
 class _ClientHandshake(asyncio.Protocol):
-    """A connection that has asked to be let in. `opened` is its outcome, set when nothing is left to clean up."""
+    """A connection that has asked to be admitted. `opened` is its outcome, set when nothing is left to clean up."""
 
     def __init__(
         self, url: str, uri: WebSocketURI, receiver: Receiver, settings: WebSocketSettings, subprotocols: Sequence[str]
@@ -397,9 +397,9 @@ class _ClientHandshake(asyncio.Protocol):
         self._failure = ""
         self._offered = subprotocols
         self._is_stranger = False
-        """Whether what answered is no coordinator."""
+        """Whether the answer came from something that is not a coordinator."""
         self._is_final = False
-        """Whether it will answer so every time."""
+        """Whether it will give the same answer every time."""
         self._head = bytearray()  # gone with this object
         self._protocol = ClientProtocol(
             uri,
@@ -418,7 +418,7 @@ class _ClientHandshake(asyncio.Protocol):
         write_out(self._transport, self._protocol)
 
     def data_received(self, data: bytes) -> None:
-        # Fed up to the end of the answer's head: what is behind it are frames, or a refusal's body.
+        # The protocol gets the answer up to the end of its head: what follows is frames, or a refusal's body.
         size = _size_in_head(self._head, data)
         self._head += data[:size]
         self._protocol.receive_data(data[:size])
@@ -439,7 +439,7 @@ class _ClientHandshake(asyncio.Protocol):
             self.opened.set_exception(error)
 
     def abort(self) -> None:
-        """Give up; also on a connection that opened while its owner was being cancelled."""
+        """Give up, even if the connection opened while its owner was being cancelled."""
         if self.opened.done() and not self.opened.cancelled() and self.opened.exception() is None:
             self.opened.result().abort()
         elif self._transport is not None:
@@ -449,7 +449,7 @@ class _ClientHandshake(asyncio.Protocol):
     def _take(self, events: Sequence[Event], rest: bytes) -> None:
         assert self._transport is not None
         if self._failure or self._transport.is_closing() or self.opened.done():
-            return  # whoever waited was cancelled in this turn of the loop, and aborts it in the next one
+            return  # the caller was cancelled in this turn of the loop, and aborts the connection in the next one
         if self._protocol.handshake_exc is not None and (spoken := self._spoken(self._protocol.handshake_exc)):
             self._is_final = True
             self._fail(f"speaks {', '.join(spoken)}, and was asked for {', '.join(self._offered)}")
@@ -468,16 +468,16 @@ class _ClientHandshake(asyncio.Protocol):
             connection.open(rest)
 
     def _spoken(self, exc: Exception) -> list[str]:
-        """Return the encodings that a coordinator names which speaks none of those that were offered, else nothing."""
+        """Return the encodings that a coordinator names if it speaks none of those offered, else an empty list."""
         if not isinstance(exc, InvalidStatus) or exc.response.status_code != HTTPStatus.BAD_REQUEST:
             return []
         named = list(dict.fromkeys(_ENCODINGS.findall(_body(exc))))
         return [] if set(named) & set(self._offered) else named
 
     def _silence(self) -> str:
-        """What it may mean that the connection was ended without a byte, to follow the URL in a sentence."""
+        """Return what a connection that ended without a byte may mean, to follow the URL in a sentence."""
         silence = "did not answer as a coordinator does: it ended the connection without a word"
-        # So a coordinator with TLS ends what does not begin with it.
+        # A coordinator with TLS ends a connection that does not begin with it.
         return silence if self._is_secure else f"{silence}; one with TLS would be at wss{self._url[len('ws') :]}"
 
     def _fail(self, failure: str) -> None:
@@ -487,7 +487,7 @@ class _ClientHandshake(asyncio.Protocol):
 
 
 def _size_in_head(head: bytearray, data: bytes) -> int:
-    """Return how many of these bytes belong to a head of HTTP that came so far: those up to its blank line."""
+    """Return how many of these bytes belong to an HTTP head of which `head` has arrived: those up to its blank line."""
     if head.endswith(_BLANK_LINE):
         return 0
     seam = head[-3:]
@@ -496,7 +496,7 @@ def _size_in_head(head: bytearray, data: bytes) -> int:
 
 
 def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol:
-    """The client's first that we know: it, not we, pays for the encoding."""
+    """Select the client's first encoding that we know: the client, not we, pays for the encoding."""
     for subprotocol in offered:
         if subprotocol in SUBPROTOCOLS:
             return subprotocol
@@ -504,7 +504,7 @@ def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Su
 
 
 def _is_refusal(exc: Exception) -> bool:
-    """Tell whether a coordinator may have answered so: it is full, or does not take this name or page."""
+    """Tell whether a coordinator may have answered this: it is full, or refuses this name or page."""
     return isinstance(exc, InvalidStatus) and exc.response.status_code in (
         HTTPStatus.FORBIDDEN,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -512,10 +512,10 @@ def _is_refusal(exc: Exception) -> bool:
 
 
 def _explain(exc: Exception) -> str:
-    """What went wrong with a handshake, to follow the URL in a sentence."""
+    """Return why a handshake failed, as the end of a sentence that starts with the URL."""
     if isinstance(exc, InvalidStatus):
         status = exc.response.status_code
-        # An upgrade was asked for: where none came, it was lost on the way.
+        # An upgrade was asked for: if it did not arrive, it was lost on the way.
         hint = f"; {_LOST_UPGRADE}" if status == HTTPStatus.UPGRADE_REQUIRED else ""
         return f"refused the connection with HTTP {status}: {_body(exc) or exc.response.reason_phrase}{hint}"
     cause = f" ({exc.__cause__})" if exc.__cause__ else ""
@@ -535,7 +535,7 @@ def _bracketed(host: str) -> str:
 
 
 def _host_name(host: str) -> str:
-    """The name in a `Host` header, without the port."""
+    """Return the name in a `Host` header, without the port."""
     name = host.lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]

@@ -1,11 +1,11 @@
 """One open WebSocket: frames in and out of a byte stream, and the deadlines that end it.
 
 It starts after the handshake (`websocket.py`) and knows no HTTP, no listener and nothing of what a message says.
-websockets' sans-I/O protocol writes the frames, and reads those that are no whole message (`cutting.py`); this class
-owns the socket, bounds what waits, and decides when a peer is dead. What is sent is written at once: whoever sends has
-gathered frames into messages, and to wait for the end of the turn as well took a tenth of the time of a lone task. It
-runs on callbacks and at most two timers; it has no task, so a connection costs nothing while nothing happens and leaves
-nothing behind.
+websockets' sans-I/O protocol writes the frames, and reads those that are not whole messages (`cutting.py`); this class
+owns the socket, bounds what waits, and decides when a peer is dead. Messages are written as soon as they are sent: the
+sender has already batched frames into messages, and waiting for the end of the turn as well took a tenth of the time of
+a lone task. The class runs on callbacks and at most two timers. It has no asyncio task, so an idle connection costs
+nothing and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ SUBPROTOCOLS: tuple[str, ...] = (MSGPACK, JSON)
 """The encodings, the preferred one first."""
 
 LARGE_BYTES = 64 * 1024
-"""From this on a server's message leaves as it is, behind its header. websockets copies it twice to have both in one
-piece, which was a thirtieth of the coordinator's work on a task of a mebibyte."""
+"""From this size on a server's message is written uncopied, after its header. websockets would copy it twice to join
+both, which was a thirtieth of the coordinator's work on a task of a mebibyte."""
 
 
 def _pauses_after_lines(version: tuple[int, ...]) -> bool:
-    """Tell whether this Python's asyncio looks how much is buffered after `writelines` (CVE-2024-12254)."""
+    """Tell whether this Python's asyncio checks the buffer size after `writelines` (CVE-2024-12254)."""
     return not ((3, 12) <= version < (3, 12, 9) or (3, 13) <= version < (3, 13, 2))
 
 
 PAUSES_AFTER_LINES = _pauses_after_lines(sys.version_info[:3])
-"""Where not, all that a slow peer is sent would lie in that buffer: there a large message leaves in one piece."""
+"""If not, everything sent to a slow peer would pile up in that buffer; then a large message is written in one piece."""
 
 FRAME_OVERHEAD_BYTES = 14
-"""The longest frame header and mask (RFC 6455, 5.2): what a message costs in the outbox beside its own bytes."""
+"""The longest frame header with mask (RFC 6455, 5.2): what a message costs in the outbox beyond its own bytes."""
 
 WRITE_BUFFER_MAX_BYTES = 64 * 1024
-"""Above this asyncio says `pause_writing` and messages wait here instead; asyncio's own default."""
+"""Above this asyncio calls `pause_writing`, and messages wait here instead; asyncio's own default."""
 
 UNSENT_MAX_BYTES = 128 * 1024
-"""What the kernel takes beyond what is under way to the peer (TCP_NOTSENT_LOWAT). By default it takes megabytes, and
-more only when a third of them is gone: a peer that reads 100 kB/s would look for 10 s as if it read nothing."""
+"""Unsent bytes that the kernel takes (TCP_NOTSENT_LOWAT). By default it takes megabytes, and more only when a third of
+them is gone: for 10 s, a peer that reads 100 kB/s would seem to read nothing."""
 
 TICKS = 4
-"""Looks per deadline that depends on the write buffer, which does not say when it moves. For the write deadline ticks
-are counted, not seconds: a process that was stopped itself sees one late tick."""
+"""Checks per deadline that depends on the write buffer, which does not report progress. For the write deadline we count
+ticks, not seconds: a process that was itself stopped sees only one late tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,32 +68,32 @@ class WebSocketSettings:
     """Limits and deadlines of WebSocket connections, the same for every connection of a listener."""
 
     message_max_bytes: int = 4 * 1024 * 1024
-    """The largest message taken, put together from all its fragments; a larger one closes with 1009."""
+    """The largest message accepted, all its fragments together; a larger one closes the connection with 1009."""
     outbox_max_bytes: int = 16 * 1024 * 1024
     """What may wait for one peer, here and in asyncio's write buffer; more ends the connection."""
     connections_max: int = 20_000
-    """Connections a listener holds, those in the handshake included; a further one is answered with HTTP 503."""
+    """Connections a listener holds, including those in the handshake; a further one is answered with HTTP 503."""
     origins: frozenset[str] = frozenset()
-    """Web origins that may connect (`https://console.example`). No `Origin` header means no browser, and is fine."""
+    """Web origins that may connect (`https://console.example`). No `Origin` header means no browser, and is allowed."""
     hosts: frozenset[str] = frozenset()
-    """Names, beside loopback and the address listened on, a client may call this listener by in `Host`."""
+    """Names, besides loopback and the address listened on, by which a client may call this listener in `Host`."""
     handshake_deadline: float = 5.0
-    """From the TCP connection to the end of the opening handshake."""
+    """Seconds from the TCP connection to the end of the opening handshake."""
     ping_interval: float = 5.0
-    """Silence from the peer after which it is pinged. The owner may change it with `keepalive`."""
+    """Seconds of silence after which the peer is pinged. The owner may change it with `keepalive`."""
     ping_timeout: float = 5.0
-    """Silence after a ping that means the peer is gone."""
+    """Seconds of silence after a ping that mean the peer is gone."""
     write_deadline: float = 10.0
-    """How long data may wait without the peer taking a single byte. Pings cannot tell: they wait in the same buffer."""
+    """Seconds data may wait without the peer taking a single byte. Pings cannot tell: they wait in the same buffer."""
     closing_deadline: float = 1.0
-    """From the first closing frame to the end of the connection."""
+    """Seconds from the first closing frame to the end of the connection."""
 
 
 class WebSocketConnection(asyncio.Protocol):
     """The `Transport` of one WebSocket whose handshake is done; a client's or a server's.
 
-    Made by a handshake, which then makes it the protocol of the asyncio transport and calls `open`. After `close` or
-    `abort` the receiver gets no more messages, only `closed`. Messages read together with the one during which the
+    A handshake makes it, then makes it the protocol of the asyncio transport and calls `open`. After `close` or `abort`
+    the receiver gets no more messages, only `closed`. Messages that were read together with the one during which the
     receiver paused reading still reach it.
     """
 
@@ -149,7 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._send_frame = protocol.send_text if self.subprotocol == JSON else protocol.send_binary
 
         self._is_open = True  # until either side begins to close; then nothing more is queued or delivered
-        self._reason = ""  # why this side gave the connection up, where the closing frames do not say it
+        self._reason = ""  # why this side gave the connection up, if the closing frames do not say it
         self._is_server = protocol.side is SERVER
         self._cutter = Cutter(is_masked=self._is_server, message_max_bytes=settings.message_max_bytes)
         self._fragments: bytearray | None = None  # bytes, not a list: empty fragments must not add up
@@ -161,15 +161,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._is_reading_paused = False
 
         self._written = 0  # all bytes ever handed to asyncio
-        self._drained = 0  # those the kernel had taken at the last tick
+        self._drained = 0  # bytes the kernel had taken at the last tick
         self._stuck_ticks = 0
         self._write_timer: asyncio.TimerHandle | None = None  # armed only while asyncio holds unsent bytes
 
         self._received_at = self._loop.time()
-        self._arriving_since = 0.0  # when the message of which a part is here began, or when the peer was last told so
-        self._pinged_at = 0.0  # the ping not yet answered; answered by any byte received later
+        self._arriving_since = 0.0  # when the partial message began, or when the peer was last told that we are here
+        self._pinged_at = 0.0  # time of the unanswered ping; any byte received later answers it
         self._ping_interval = settings.ping_interval
-        self._looks_at = self._received_at + self._ping_interval  # not the timer's: uvloop has none for what is due now
+        self._looks_at = self._received_at + self._ping_interval  # not the timer's: uvloop reports none for a due timer
         self._timer = self._loop.call_at(self._looks_at, self._check_life)  # later: the closing deadline
         transport.set_write_buffer_limits(high=min(WRITE_BUFFER_MAX_BYTES, settings.outbox_max_bytes // 3))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # TCP_NODELAY is asyncio's own default
@@ -177,7 +177,7 @@ class WebSocketConnection(asyncio.Protocol):
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MAX_BYTES)
 
     def open(self, data: bytes = b"") -> None:
-        """Tell the receiver, then take what arrived behind the handshake."""
+        """Tell the receiver, then take what arrived after the handshake."""
         try:
             self._receiver.opened(self)
         except Exception:
@@ -225,7 +225,7 @@ class WebSocketConnection(asyncio.Protocol):
     def keepalive(self, interval: float) -> None:
         self._ping_interval = interval
         due = self._received_at + interval
-        # A longer interval needs no new timer: the old one fires early and finds its time not yet come.
+        # A longer interval needs no new timer: the old one fires early, and finds that its time has not come.
         if self._is_open and not self._is_ping_unanswered and self._looks_at > due:
             self._timer.cancel()
             self._looks_at = due
@@ -262,7 +262,7 @@ class WebSocketConnection(asyncio.Protocol):
         return self._cutter.is_amid or self._fragments is not None
 
     def _tell_alive(self) -> None:
-        """Have a peer whose message takes long know that somebody is here: its own ping waits behind that message."""
+        """Tell a peer that sends a long message that we are here: its own ping waits behind that message."""
         if not self._arriving_since:
             self._arriving_since = self._received_at
         elif self._is_open and self._received_at - self._arriving_since >= self._settings.ping_timeout / 2:
@@ -293,7 +293,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._take_data(event)
             elif event.opcode is Opcode.PING:
                 self._queue(len(event.data))  # the protocol has framed the pong
-        if self._protocol.close_expected():  # a closing frame went or came, or the peer broke a rule
+        if self._protocol.close_expected():  # a closing frame was sent or received, or the peer broke a rule
             self._wind_down()
 
     def _take_data(self, frame: Frame) -> None:
@@ -321,7 +321,7 @@ class WebSocketConnection(asyncio.Protocol):
                 return
         try:
             self._receiver.received(data)
-        except Exception:  # a bug above; it costs this connection and no other
+        except Exception:  # a bug in the receiver; it costs this connection and no other
             logger.exception("%s: the receiver failed in received()", self.peer)
             self._close(CloseCode.INTERNAL_ERROR, "internal error")
 
@@ -341,7 +341,7 @@ class WebSocketConnection(asyncio.Protocol):
             call()
 
     def _queue(self, size: int) -> None:
-        """Count a frame the protocol now holds; see to it that it leaves, or that the peer does."""
+        """Count a frame that the protocol now holds, and write it; end the connection if too much waits."""
         self._queued += size + FRAME_OVERHEAD_BYTES
         self._flush()
         waiting = self.waiting
@@ -387,7 +387,7 @@ class WebSocketConnection(asyncio.Protocol):
         timeout = self._settings.ping_timeout
         silence = now - self._received_at
         if self._is_reading_paused:
-            delay = self._ping_interval  # nobody listens, so silence says nothing
+            delay = self._ping_interval  # nobody reads, so silence means nothing
         elif not self._is_ping_unanswered:
             delay = self._ping_interval - silence
             if delay <= 0:
@@ -414,7 +414,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._wind_down()
 
     def _wind_down(self) -> None:
-        """Closing has begun, here or there: deliver nothing more, and put a bound on the rest."""
+        """Closing has begun, on either side: deliver nothing more, and limit the time for the rest."""
         if self._is_open:
             self._is_open = False
             self._timer.cancel()
@@ -448,7 +448,7 @@ _DATA_OPCODES = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
 
 
 def write_out(transport: asyncio.Transport, protocol: WebSocketProtocol) -> int:
-    """Hand what the protocol holds to asyncio in one write; how many bytes that was.
+    """Hand the protocol's output to asyncio in one write; return how many bytes that was.
 
     The protocol ends its output with an empty chunk when our half of the connection is over. Only that half is closed:
     a `close()` with the peer's bytes unread makes the kernel send a reset, which may overtake what was just written.
@@ -470,13 +470,13 @@ def write_out(transport: asyncio.Transport, protocol: WebSocketProtocol) -> int:
             return size
         try:
             transport.write_eof()
-        except OSError:  # asyncio lets it through when the peer was quicker and has reset the connection
+        except OSError:  # asyncio lets it through when the peer was faster and has reset the connection
             transport.abort()
     return size
 
 
 def _header_of(opcode: Opcode, size: int) -> bytes:
-    """Return the header of a whole message of 64 KiB or more that is not masked (RFC 6455, 5.2)."""
+    """Return the header of an unmasked whole message of 64 KiB or more (RFC 6455, 5.2)."""
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
 
 
@@ -488,5 +488,5 @@ def _address(transport: asyncio.Transport) -> str:
 
 
 def _cut(reason: str) -> str:
-    """What of it fits a closing frame, whose payload is 125 bytes with two for the code (RFC 6455, 5.5)."""
+    """Return the part of it that fits a closing frame: its payload has 125 bytes, two for the code (RFC 6455, 5.5)."""
     return reason.encode()[:123].decode(errors="ignore")
