@@ -1,1 +1,1 @@
-"""Decisions made again: `run` makes them, on what `past` knows; each other module has the rules for some records."""
+"""Makes decisions again: `run` makes them, from the state in `past`; the other modules have rules for records."""

@@ -1,4 +1,4 @@
-"""The coordinator, its agents and their mailboxes, decided again; and what was refused."""
+"""Rules that decide again about the coordinator, its agents and their mailboxes, and about refusals."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["RULES"]
 
 
 def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
-    names = past.ledger.namespace if record.namespace else ""  # that of an older version names none
-    key = "" if past.ledger.proof_key else record.proof_key  # drawn at the start, once
+    names = past.ledger.namespace if record.namespace else ""  # an older version does not name it
+    key = "" if past.ledger.proof_key else record.proof_key  # drawn once, at the first start
     scopes = record.scopes_effects and not past.ledger.effects_scoped_from
     epoch = past.ledger.epoch + 1
     return [[replace(record, epoch=epoch, namespace=names, proof_key=key, scopes_effects=scopes)]]
@@ -36,7 +36,7 @@ def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
 def _stopped(past: Past, record: CoordinatorStopped) -> list[list[Record]]:
     found = snapshot.state_hash(past.ledger)
     if found.partition(":")[0] != record.state_hash.partition(":")[0]:
-        return [[record]]  # a version that kept other fields made it
+        return [[record]]  # written by a version that kept other fields
     past.stops += 1
     return [[replace(record, state_hash=found)]]
 
@@ -49,7 +49,7 @@ def _bound(past: Past, record: PrincipalBound) -> list[list[Record]]:
 def _unbound(past: Past, record: PrincipalUnbound) -> list[list[Record]]:
     allow(record.principal in past.ledger.principals, f"{record.principal} is bound")
     _said_by(past, record.by)
-    return [[record]]  # who was here then is not recorded
+    return [[record]]  # who was connected then is not recorded
 
 
 def _registered(past: Past, record: AgentRegistered) -> list[list[Record]]:
@@ -77,14 +77,14 @@ def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
         ledger, agent = past.ledger, record.agent
         is_known = agent in ledger.agents or agent in ledger.mailboxes
         fits = is_known and not is_expected(ledger, agent) and agent not in ledger.at_work
-    else:  # how long it was away is not recorded
+    else:  # how long the agent was away is not recorded
         fits = may_forget(past.ledger, record.agent, with_mail=True)
     allow(fits, f"an agent {record.agent} that is known, and for which nothing more comes")
     return [[record]]
 
 
 def _said_by(past: Past, operator: str) -> None:
-    """Whoever says a word was welcomed, and so has bound a secret; in which role is not recorded."""
+    """Check that the speaker has bound a secret, as every welcomed agent has. The speaker's role is not recorded."""
     allow(principal_of(operator) in past.ledger.principals, f"a word of somebody who is bound, {operator!r} is not")
 
 
@@ -92,7 +92,7 @@ def _refused(past: Past, record: Refused) -> list[list[Record]]:
     allow(stands(past.ledger, record), "a refusal about something in memory")
     allow(record.code in CODES_KEPT, f"a code that is kept, {record.code} is not")
     allow(record.times > 0, "a refusal that stands for one, or for more")
-    return [[record]]  # on which connection and in which role it was said is not recorded
+    return [[record]]  # the connection and the role are not recorded
 
 
 RULES: dict[type[Record], Rule] = {

@@ -1,4 +1,4 @@
-"""What left memory and what came back, decided again: nothing left that was needed, and it came back as it was."""
+"""Rules about what left memory and came back: nothing left that was needed, and it came back unchanged."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def _context_recalled(past: Past, record: ContextRecalled) -> list[list[Record]]
 
 
 def digest(of: type[Task | Conflict | Context], body: bytes, beside: Sequence[bytes] = ()) -> bytes:
-    """Return what stands for an archived task, conflict or context on the shelf of a replay."""
+    """Return the digest that a replay keeps on its shelf for an archived task, conflict or context."""
     if body:
         kept = plain.from_bytes(of, body, beside)  # whichever version wrote it
         if isinstance(kept, Task):
-            kept.chunk_bytes = 0  # not always counted
+            kept.chunk_bytes = 0  # earlier versions did not always count them
         body = plain.to_bytes(kept)
     return hashlib.blake2b(body, digest_size=12).digest()
 

@@ -1,4 +1,4 @@
-"""Groups and conflicts, decided again: jobs are done once more, and nobody's word is taken for another's."""
+"""Rules that decide again about groups and conflicts: jobs are done again, and each word is its speaker's own."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def _classified(past: Past, record: Classified) -> list[list[Record]]:
         return [step or []]
     allow(step.member == record.member, f"the class of {step.member}, which came before")
     if record.number < 0:
-        return [[record]]  # how long a comparison takes is not recorded, and one that takes too long is none
+        return [[record]]  # how long a comparison takes is not recorded, and one that takes too long decides nothing
     number, why = run(step)
     return [[replace(record, number=number, why=why)]]
 
 
 def _advanced(past: Past, record: GroupDecided) -> list[list[Record]]:
     decided = past.advanced(past.task(record), record.at)
-    # It was not always seen that members which have ended without a result answer no more: then all were waited for.
+    # Earlier versions waited for all members: they did not see that one that ended without a result answers no more.
     waited = [
         [replace(each, why="no answer contradicts it") if isinstance(each, GroupDecided) else each for each in step]
         for step in decided
@@ -97,11 +97,11 @@ def _opened(past: Past, record: ConflictOpened) -> list[list[Record]]:
     for candidate in record.candidates:
         if candidate["form"] == "result" and candidate["ref"] not in past.ledger.tasks:
             allow((Task, candidate["ref"]) in past.shelf, f"results that there are, {candidate['ref']} has none")
-            return [[record]]  # the archive had it, and a replay has not
+            return [[record]]  # the archive had the result, and a replay has no archive
     role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
     kind: Any = record.kind
     message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload or b"")
-    # One about the answers of a group that is not decided was not always refused.
+    # Earlier versions did not always refuse one about the answers of an undecided group.
     about = past.ledger.open_tasks.get(record.object.removeprefix("task:")) if record.kind == "result" else None
     is_undecided = about is not None and about.group is not None and about.group.decided is None
     before: list[list[Record]] = [[record]] if is_undecided else []
@@ -121,7 +121,7 @@ def _refused_write(past: Past, record: ConflictOpened, write: dict[str, Any]) ->
 
 
 def _quarantined(past: Past, record: ConflictOpened) -> list[Record]:
-    """Return what follows one takeover too many. How many there were, and who is there, is not recorded."""
+    """Return what follows one takeover too many. How many there were, and who was connected, is not recorded."""
     agent = record.object.removeprefix("agent:")
     allow(principal_of(agent) in past.ledger.principals, f"an agent that has said hello, {agent} has not")
     one, other = (json.loads(candidate["payload"]) for candidate in record.candidates or ())
@@ -131,7 +131,7 @@ def _quarantined(past: Past, record: ConflictOpened) -> list[Record]:
 
 
 def _subject(candidate: dict[str, Any]) -> RaisedSubject | None:
-    """Return the subject that a candidate was named as, or None where it was none."""
+    """Return the subject that named a candidate, or None if no subject did."""
     match candidate["form"]:
         case "result":
             return RaisedSubject(task=candidate["ref"])
@@ -150,13 +150,13 @@ def _noted(past: Past, record: ConflictNoted) -> list[list[Record]]:
     past.world.policy = replace(NO_LIMITS, ladders={record.kind: ({"strategy": "abort"},)})
     resources = [candidate["resource"] for candidate in record.candidates]
     if record.rule == "s3" and not (record.object.startswith("resource:") and are_of_one(resources)):
-        return [[record]]  # fences of several resources, or about something else, were not always told from those
+        return [[record]]  # earlier versions also noted fences of several resources, or about another object
 
     def say(agent: str, message: Message, role: str) -> list[Record]:
         return past.say(agent, message, record.at, role=role)
 
     found = noted_again(past.world, record, past.broken, say)
-    if found is None:  # the archive had the task, and a replay has not
+    if found is None:  # the archive had the task, and a replay has no archive
         is_there = (Task, record.object.removeprefix("task:")) in past.shelf
         allow(is_there, f"a task that there is, {record.object} is none")
         return [[record]]
@@ -191,7 +191,7 @@ def _patches_compared(past: Past, record: PatchesCompared) -> list[list[Record]]
     if record.number < 0:
         return [[replace(record, other=job.other)]]  # how long it takes is not recorded, as in `_classified`
     found = [overlapped_by(job)]
-    if found[0] != (record.number, record.why):  # line ends were not always told from the names before them
+    if found[0] != (record.number, record.why):  # earlier versions read line ends as part of the names
         found.append(overlapped_by(job, loosely=True))
     return [[replace(record, other=job.other, number=number, why=why)] for number, why in found]
 
@@ -199,20 +199,20 @@ def _patches_compared(past: Past, record: PatchesCompared) -> list[list[Record]]
 def _stage_opened(past: Past, record: StageOpened) -> list[list[Record]]:
     conflict = past.ledger.conflicts[record.conflict]
     found = past.steps(record)
-    if conflict.stage is None:  # a person did not wait for its rung; who it was, the next record says
+    if conflict.stage is None:  # a person did not wait for the next rung; the next record says who
         found.append(resolve_by_person(past.world, conflict, None, "", "", record.at)[:1])
     return found
 
 
 def _merged(past: Past, record: Merged) -> list[list[Record]]:
-    past.world.live.grace_until = record.at + 1  # whether it was a start ago that time was up is not recorded
+    past.world.live.grace_until = record.at + 1  # whether a recent start gave more time is not recorded
     step = proceed(past.world, past.ledger.conflicts[record.conflict], record.at)
     if not isinstance(step, Merge):
         return []
     if record.payload is None:
         return [[replace(record, number=step.number)]]  # how long a merge takes is not recorded, as in `_classified`
     found = [merged_by(step)]
-    if found[0][0] != record.payload:  # nor was what stands behind a hunk always looked at
+    if found[0][0] != record.payload:  # earlier versions skipped extra lines after a hunk
         found.append(merged_by(step, loosely=True))
     return [[replace(record, number=step.number, payload=value, why=why)] for value, why in found]
 
@@ -228,7 +228,7 @@ def _stage_closed(past: Past, record: StageClosed) -> list[list[Record]]:
 
 def _appealed(past: Past, record: ConflictAppealed) -> list[list[Record]]:
     ground: Any = record.ground
-    past.world.live.grace_until = record.at + 1  # whether it was a start ago that time was up is not recorded
+    past.world.live.grace_until = record.at + 1  # whether a recent start gave more time is not recorded
     return [past.say(record.party, ConflictAppeal(record.conflict, ground, record.payload), record.at)]
 
 

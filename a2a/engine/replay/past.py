@@ -1,8 +1,8 @@
-"""What a decision was made on: the state that the records before it add up to, and how it is asked once more.
+"""The state on which a decision was made, folded from the records before it, and how to ask it for that decision again.
 
-A rule turns the record that begins a decision back into the message, or the look at the clock, that it came from, and
-has the real handler decide on a `Past`. What rested on facts that are not recorded (who was connected and with which
-credit, limits of the settings) is looked at for whether it was allowed.
+A rule turns the record that begins a decision back into the message, or the look at the clock, that caused it, and has
+the real handler decide on a `Past`. Some facts are not recorded (who was connected and with which credit, limits of the
+settings); there, the rule checks only that the recorded decision was allowed.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ NO_LIMITS = Policy(
     conflict_rest_ms=0,
     contest_ms=_MANY,
 )
-"""The limits of then are not recorded; what was refused for one of them left no record. What was noted beside stands
-for itself."""
+"""The limits in force are not recorded, and what was refused because of one left no record. `ladders` is empty because
+a noted conflict is replayed from its own record."""
 
 
 class NotAllowedError(Exception):
@@ -77,7 +77,7 @@ class Past:
     """The state before a record, and what rules ask of it.
 
     Args:
-        namespace: what the ids of the ledger's tasks begin with.
+        namespace: the namespace with which the ledger's task ids begin.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -85,13 +85,13 @@ class Past:
         self.stops = 0
         """Hashes of memory compared so far."""
         self.broken: list[ClaimEnded | Settled] = []
-        """What gave up a wait to break a circle, at the time of the newest record."""
+        """Claims and tasks that gave up a wait to break a circle, at the time of the newest record."""
         self.shelf: dict[tuple[type, str], bytes] = {}
-        """Digests of what is archived, by its class and id: what is recalled is what was archived."""
+        """Digests of archived things by class and id, to check that what is recalled is what was archived."""
         self.world = World(self.ledger, Live(), NO_LIMITS, Queues())
 
     def apply(self, record: Record) -> None:
-        """Make a record true, as it stands."""
+        """Apply a record unchanged."""
         self.ledger.apply(record)
         if self.broken and self.broken[-1].at != record.at:
             self.broken.clear()
@@ -104,39 +104,39 @@ class Past:
         self.ledger.closed.clear()
 
     def forget_volatile(self) -> None:
-        """Forget what a rule said of who was there, and of the settings of then."""
+        """Forget what a rule assumed about connected agents and about the settings."""
         self.world.live = Live()
         self.world.policy = NO_LIMITS
 
     def task(self, record: Any) -> Task:
-        """Return the task a record is about."""
+        """Return the task that a record is about."""
         found = self.ledger.tasks.get(record.task)
         if found is None:
             raise NotAllowedError(f"a record about a task in memory, {record.task} is not")
         return found
 
     def require_context(self, context_id: str) -> None:
-        """Hold that a context in which something goes on has not left memory."""
+        """Check that a context has not left memory."""
         has_left = (Context, context_id) in self.shelf and context_id not in self.ledger.contexts
         allow(not has_left, f"context {context_id} in memory, it has left")
 
     def say(self, agent: str, message: Message, now: int, *, role: str = "member") -> list[Record]:
-        """Return what the handler decides when this agent says this."""
+        """Return the decision of the handler when this agent says this."""
         sender = Connection(0, "", agent=agent, role=role)
         return HANDLERS[type(message)](self.world, sender, message, now).records
 
     def controls(self, agent: str, task: Task, message: Message, now: int) -> list[Record]:
-        """Return what follows the word of somebody who may say it; the operator's role is not recorded."""
+        """Return what follows a word from somebody who may say it; the operator's role is not recorded."""
         is_own = principal_of(agent) == task.principal and task.evaluator != "human"
         return self.say(agent, message, now) if is_own else self.say(agent, message, now, role="operator")
 
     def clock(self, task: Task, now: int) -> list[Record]:
-        """Return what the clock decides, where the holder has not been heard."""
+        """Return the decision of the clock if the holder has not been heard."""
         self.world.live.lease_until[task.id] = now
         return due(self.world, task, now)
 
     def cascades(self, task: Task, now: int) -> list[list[Record]]:
-        """Return what may follow the end of the task above."""
+        """Return what may follow from the end of the parent."""
         found = [cancel_orphan(self.ledger, task, now), settle_abandoned(self.ledger, task, now)]
         parent = self.ledger.tasks.get(task.parent) if task.parent else None
         if parent is not None and parent.is_terminal:
@@ -146,12 +146,12 @@ class Past:
         return [*found, *self.advanced(parent, now)] if parent is not None else found
 
     def advanced(self, task: Task, now: int) -> list[list[Record]]:
-        """Return the next step of a group, where it does not wait."""
+        """Return the next step of a group, unless it waits."""
         step = advance(self.world, task, now)
         return [step] if isinstance(step, list) else []
 
     def steps(self, record: Any) -> list[list[Record]]:
-        """Return the next step of a conflict, where it does not wait."""
+        """Return the next step of a conflict, unless it waits."""
         conflict = self.ledger.conflicts[record.conflict]
         if not conflict.candidates:
             return self.advanced(self.task(record), record.at)
@@ -159,14 +159,14 @@ class Past:
         return [step] if isinstance(step, list) else []
 
     def attempt(self, task: Task, fence: int) -> str:
-        """Return whose attempt a fence is."""
+        """Return the agent whose attempt has this fence."""
         agent = task.minted_for(fence)
         if agent is None:
             raise NotAllowedError(f"a fence of task {task.id}, {fence} is none")
         return agent
 
     def parent_held(self, parent: str | None) -> Held | None:
-        """Return the attempt at the parent that is current."""
+        """Return the current attempt at the parent."""
         if parent is None:
             return None
         above = self.ledger.tasks[parent]
@@ -178,7 +178,7 @@ Rule = Callable[[Past, Any], list[list[Record]]]
 
 
 def allow(fact: object, expected: str) -> None:
-    """Hold that the record could have been written.
+    """Check that the record could have been written.
 
     Raises:
         NotAllowedError: it could not; says what was expected.

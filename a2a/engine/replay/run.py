@@ -1,4 +1,4 @@
-"""Decisions run again: what the records say was decided is decided anew from the state before them, and compared.
+"""Runs decisions again: each recorded decision is made anew from the state before it, and compared.
 
 It knows no file; `a2a replay` does.
 """
@@ -25,12 +25,12 @@ RULES: dict[type[Record], Rule] = {
     **sharing.RULES,
     **archive.RULES,
 }
-"""Each record there is, and how it is run again."""
+"""Every type of record, and the rule that runs it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first record that is not what was to be expected."""
+    """The first record that differs from what was expected."""
 
     lsn: int
     stands: Record
@@ -41,7 +41,7 @@ class Replay(Past):
     """A fold that runs every decision again.
 
     Args:
-        namespace: what the ids of the ledger's tasks begin with.
+        namespace: the namespace with which the ledger's task ids begin.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -78,7 +78,7 @@ class Replay(Past):
         return None
 
     def _difference(self, decisions: list[list[Record]], ahead: deque[Record]) -> Difference:
-        """Name the first record that no decision explains, taking the decision that explains most."""
+        """Name the first record that no decision explains, by the decision that explains most records."""
         best, expected = -1, "no record"
         for decision in decisions:
             same = next(
@@ -109,10 +109,10 @@ def _is_same(decision: list[Record], stands: Iterable[Record]) -> bool:
 
 
 def _known(record: Record, stands: Record) -> Record:
-    """Return the record with what stands there of facts that were not recorded before it.
+    """Return the record with those values of the recorded one that do not follow from earlier records.
 
-    That is the pause before another attempt, whose bounds are settings of then, and what heartbeats had told. And what
-    was asked about answers, of which those that are no JSON were not always shown as texts.
+    These are the pause before another attempt, whose bounds are settings, and what heartbeats have told. Also a
+    question about answers: earlier versions embedded answers that are not JSON unchanged.
     """
     if isinstance(record, Delegated) and isinstance(stands, Delegated) and record.payload != stands.payload:
         payload = as_it_came(record.payload) if record.scope.startswith(("conflict:", "compare:")) else record.payload

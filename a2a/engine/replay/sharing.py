@@ -1,4 +1,4 @@
-"""Claims and contexts, decided again."""
+"""Rules that decide again about claims and contexts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _about_claims(past: Past, record: Record) -> list[list[Record]]:
 
 
 def allow_claims(past: Past, record: Record) -> None:
-    """Hold that the claims there were let this happen, a record about a claim or an offer that needs some.
+    """Check that the claims at the time allowed a record about a claim, or an offer that needs claims.
 
     Raises:
         NotAllowedError: they did not; says what was expected.

@@ -1,4 +1,4 @@
-"""Tasks, their attempts and their results, decided again, in the order a delegated task meets them."""
+"""Rules that decide again about tasks, their attempts and their results, in the order of a task's life."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _delegated(past: Past, record: Delegated) -> list[list[Record]]:
         redrive_of=record.redrive_of,
     )
     decided = past.say(record.delegator, message, record.at)
-    # The members of a group did not always wait for its delegator.
+    # Earlier versions did not let the members of a group pause with its delegator.
     before = [replace(each, on_delegator_loss="continue") for each in decided[1:] if isinstance(each, Delegated)]
     return [decided, [*decided[:1], *before]] if before else [decided]
 
@@ -122,7 +122,7 @@ def _adopted(past: Past, record: Adopted) -> list[list[Record]]:
     if task.parent is not None and task.parent not in past.ledger.tasks:
         raise NotAllowedError(f"the parent of {task.id} in memory")
     decided = past.say(record.delegator, message, record.at)
-    # What works for a group did not always come with it.
+    # Earlier versions did not move the members of a group along with it.
     return [decided, decided[:1]]
 
 
@@ -187,7 +187,7 @@ def _evicted(past: Past, record: Evicted) -> list[list[Record]]:
     times = {"stall": durations.stall_ms, "attempt": durations.attempt_ms}
     wait = times.get(record.reason, 0)
     allow(wait is not None and task.since + wait <= record.at, f"{task.id} has no such timer, or its time is not up")
-    # What an operator that drains gives is not recorded, all others give what the task says.
+    # How long a draining operator grants is not recorded; all others grant what the task says.
     grace_at = record.grace_at if record.reason == "drain" else record.at + durations.cancel_ms
     fence = authority.fence if authority is not None else 0
     return [[replace(record, fence=fence, grace_at=grace_at)]]
@@ -205,9 +205,9 @@ def _handed_off(past: Past, record: HandedOff) -> list[list[Record]]:
         record.usage,  # type: ignore[arg-type]
     )
     decided = past.say(agent, message, record.at)
-    # That the next agent is another one was not always said with the wish.
+    # Earlier versions did not always add to the wish that the next agent is another one.
     before = [replace(each, requires=record.requires) if isinstance(each, HandedOff) else each for each in decided]
-    # Nor were those who work on another member of a group always passed over.
+    # Nor did they always pass over agents that work on another member of a group.
     refused: list[list[Record]] = [[record]] if not decided and past.ledger.barred(task) else []
     return [decided, before, *refused]
 
@@ -228,7 +228,7 @@ def _checkpointed(past: Past, record: Checkpointed) -> list[list[Record]]:
 
 def _steered(past: Past, record: Steered) -> list[list[Record]]:
     task = past.task(record)
-    # A word to a group, or to a result that is disputed, was not always refused.
+    # Earlier versions did not always refuse a word to a group, or to a disputed result.
     before: list[list[Record]] = [[record]] if task.group is not None or task.is_reported else []
     return before + [
         past.controls(record.by, task, TaskSteer(task.id, record.key, record.payload, mode=mode), record.at)
@@ -295,7 +295,7 @@ def _answered(past: Past, record: Answered) -> list[list[Record]]:
     said = past.say(record.by, message, record.at, role="operator" if record.rank else "member")
     for answered in said:
         if isinstance(answered, Answered):
-            answered.key = record.key  # which A2A message an answer was, only its author says
+            answered.key = record.key  # only its author says which A2A message an answer was
     return [said]
 
 
@@ -320,7 +320,7 @@ def _reported(past: Past, record: Reported | ReportKept) -> list[list[Record]]:
     decided = past.say(record.agent, message, record.at)
     *before, last = decided or [record]
     if isinstance(last, Settled) and last.by == "auto" and task.evaluator != "auto":
-        # The result of a sub-task that ends with its parent did not always stand without a word.
+        # In earlier versions the result of a sub-task that ends with its parent could wait for a word.
         waits: list[Record] = [replace(each, review=True) if isinstance(each, Reported) else each for each in before]
         return [decided, waits]
     return [decided]
