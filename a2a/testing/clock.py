@@ -1,7 +1,7 @@
-"""The time of a squad: it goes on with real time, and a test may put it ahead.
+"""The time of a squad: it follows real time, and a test may advance it.
 
-On the way what falls due happens in its order, and the time stands while the squad does what follows from it: tells
-peers, and has handlers go on that waited for it. Used by `squad`.
+During an advance, events happen in the order in which they fall due. Time stands still while the squad handles each of
+them: it notifies peers, and handlers that waited for the event go on. Used by `squad`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from .plain import waits
 __all__ = ["Course", "SquadClock", "SquadServer"]
 
 AWAY_MAX = 10.0
-"""Real seconds that somebody may be away, in the middle of an advance, who is to be back at once."""
+"""Real seconds that a peer may be away during an advance if it is expected back at once."""
 TALK_MAX = 5.0
-"""Real seconds for what follows from one thing that fell due: a handler may never cease to say something."""
+"""Real seconds for everything that follows from one due event: a handler may never stop talking."""
 PLAIN_MAX = 0.2
-"""Real seconds for a plain function to wait for the squad again: it may wait for the test."""
+"""Real seconds for a plain function to wait for the squad again: it may be waiting for the test."""
 QUIET_ROUNDS = 6
-"""Rounds in which nobody says anything, after which nobody will: between two words of a handler there may be several
-turns of its loop."""
+"""Rounds in which nobody says anything, before we conclude that nobody will: a handler may take several turns of its
+loop between two messages."""
 TURNS = 10
-"""Of the loop with the handlers, in each round."""
+"""Turns of the handlers' loop in each round."""
 
 
 class _Alarm:
-    """A call that is to be made, in its own loop."""
+    """A call to make in its own loop when it is due."""
 
     __slots__ = ("call", "due", "handle", "loop")
 
@@ -54,11 +54,11 @@ class _Alarm:
 
 
 class SquadClock(PeerClock):
-    """A clock that can be stopped and put ahead. Peers in several threads go by it; one of them moves it."""
+    """A clock that can be stopped and advanced. Peers in several threads read it; one thread moves it."""
 
     def __init__(self) -> None:
         self.links: list[Link] = []
-        """Those that go by it, as long as they have not ended."""
+        """The links that use this clock and have not ended."""
         self._since_epoch = int((time.time() - time.monotonic()) * 1000)
         self._ahead = 0
         self._stands_at: int | None = None
@@ -71,7 +71,7 @@ class SquadClock(PeerClock):
         return super().now() + self._ahead if stands_at is None else stands_at
 
     def wall(self) -> int:
-        """Return the time in milliseconds since the epoch: the coordinator's."""
+        """Return the coordinator's time, in milliseconds since the epoch."""
         return self.now() + self._since_epoch
 
     def call_later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
@@ -113,20 +113,20 @@ class SquadClock(PeerClock):
             self.links = [*(known for known in self.links if not known.has_ended), link]
 
     def next_due(self) -> int | None:
-        """Return when the next call is to be made, or None."""
+        """Return when the next call is due, or None."""
         with self._lock:
             return min((alarm.due for alarm in self._alarms), default=None)
 
     def stop(self) -> None:
-        """Have the time stand."""
+        """Make the time stand still."""
         self._stands_at = self.now()
 
     def put_ahead(self, to: int) -> bool:
-        """Have a clock that stands show a later time, and tell whether somebody hears of it."""
+        """Set a stopped clock to a later time, and tell whether anybody is notified."""
         self._stands_at = to
         with self._lock:
             due = sorted((alarm for alarm in self._alarms if alarm.due <= to), key=lambda alarm: alarm.due)
-            self._alarms.difference_update(due)  # here: a loop may be closed, and none of its calls be made any more
+            self._alarms.difference_update(due)  # removed here, because a loop may be closed and never make its calls
             pauses = list(self._pauses)
         for alarm in due:
             _soon(alarm.loop, alarm.call)
@@ -135,7 +135,7 @@ class SquadClock(PeerClock):
         return bool(due or pauses)
 
     def go_on(self) -> None:
-        """Have the time go on with real time, from where it stands."""
+        """Let the time follow real time again, from where it stands."""
         if self._stands_at is not None:
             self._ahead, self._stands_at = self._stands_at - super().now(), None
         with self._lock:
@@ -145,12 +145,12 @@ class SquadClock(PeerClock):
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # it is closed: nobody is there any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody is there
         loop.call_soon_threadsafe(call, *arguments)
 
 
 def _say_all(link: Link) -> None:
-    """In a link's loop: have it say what else would wait some tenths of a second, in real time."""
+    """In a link's loop: say now what would otherwise wait some tenths of a second of real time."""
     if link.has_ended:
         return
     for attempt in link.work.attempts.values():
@@ -160,21 +160,21 @@ def _say_all(link: Link) -> None:
 
 
 class SquadServer(Server):
-    """A coordinator whose timers are let run out by whoever puts its clock ahead."""
+    """A coordinator that can hold its timers, for a course that advances its clock."""
 
     heard = 0
-    """Messages that peers had to say."""
+    """Messages received from peers."""
     _is_held = False
 
     def hold(self) -> None:
-        """Have no timer run out until `release`."""
+        """Let no timer run out until `release`."""
         self._is_held = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def release(self) -> None:
-        """Have timers run out by themselves again."""
+        """Let timers run out by themselves again."""
         self._is_held = False
         self._arm()
 
@@ -190,22 +190,22 @@ class SquadServer(Server):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether everything is decided that came, and durable."""
+        """Whether everything received is decided and durable."""
         is_deciding = bool(self._is_awake or self._inbox or self._in_flight or self._lookups)
         return not is_deciding and not self._bench.is_busy
 
     @property
     def is_comparing(self) -> bool:
-        """Whether a job is being done, in a process of its own."""
+        """Whether a job is under way, in a process of its own."""
         return self._bench.is_busy
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed."""
+        """Whether it has not been closed."""
         return self._loop is not None
 
     async def prune(self) -> None:
-        """Let go of what was kept for as long as the namespace wants."""
+        """Drop what the namespace has kept long enough."""
         if self._pruning is not None:
             await self._pruning.prune()
 
@@ -215,13 +215,13 @@ class SquadServer(Server):
 
 
 class Course:
-    """Puts the time of one squad ahead.
+    """Advances the time of one squad.
 
     Args:
         server: its coordinator.
-        clock: that of all of them.
-        mischief: what knows its connections.
-        runners: returns the runs of its agents.
+        clock: the clock of its peers.
+        mischief: knows its connections.
+        runners: returns the runners of its agents.
     """
 
     def __init__(
@@ -238,18 +238,18 @@ class Course:
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._carried: dict[str, tuple[int, int]] = {}
-        """Task to the end that its lease was given for the way, and how much was left of it."""
+        """Task to the lease end that it was given for the advance, and how much of the lease was left."""
         self._carried_claims: list[int] = []
         self._pruned_at = server.clock()
         self._waits: dict[tuple[str, int], Future[Any] | None] = {}
-        """Attempt with a plain function to what that waited for when it was last looked."""
+        """Attempt with a plain function to what the function waited for at the last look."""
         self._moves = 0
-        """How often one of them was seen to wait for something else than before."""
+        """How often a function was seen to wait for something new."""
         self._at_work: dict[tuple[str, int], float] = {}
-        """Attempt whose plain function did not wait for the squad when it was last looked, to since when that is so."""
+        """Attempt whose plain function did not wait for the squad at the last look, to when that began."""
 
     async def advance(self, ms: int) -> None:
-        """Put the time ahead by so many milliseconds."""
+        """Advance the time by this many milliseconds."""
         self._require_open()
         if asyncio.get_running_loop() is not self._loop:
             raise LocalProtocolError("advance: the squad is in another event loop than the one that runs here")
@@ -278,24 +278,24 @@ class Course:
             due = self._next_due()
             to = end if due is None else max(self._clock.now(), min(due, end))
             if self._clock.put_ahead(to):
-                await self._settle()  # before anything falls due: a claim is kept by who is there to say so
+                await self._settle()  # before anything falls due: a claim is kept only if its owner gets to say so
             lsn = self._server.coordinator.ledger.lsn
             self._server.let_due()
             if self._server.coordinator.ledger.lsn != lsn:
                 await self._settle()
             else:
-                await asyncio.sleep(0)  # only something to look at again: others have their turn all the same
+                await asyncio.sleep(0)  # nothing new, but others still get their turn
             if self._server.clock() - self._pruned_at >= PRUNE_EVERY * 1000:
                 self._pruned_at = self._server.clock()
                 await self._server.prune()
             while self._away():
-                await self._settle()  # lost since it was quiet: it is back before more time has gone by
+                await self._settle()  # a peer lost during the quiet rounds comes back before more time passes
             due = self._next_due()
             if to == end and (due is None or due > end):
                 return
 
     def _next_due(self) -> int | None:
-        """Return when something falls due next, by the peers' clock, or None."""
+        """Return when the next event falls due, by the peers' clock, or None."""
         deadline = self._server.coordinator.next_deadline()
         if deadline is not None:
             deadline += self._clock.now() - self._server.clock()
@@ -303,9 +303,9 @@ class Course:
         return min((due for due in times if due is not None), default=None)
 
     def _carry(self, end: int) -> None:
-        """Have no lease end on the way whose holder is there: it would have been heard all the time.
+        """Keep leases from lapsing on the way while their holder is connected: it would have sent heartbeats all along.
 
-        To have it heard is a way of as many steps as there are heartbeats, which are hundred thousands in a day.
+        Actually sending these would take a step for every heartbeat, which means hundreds of thousands for a day.
         """
         coordinator, now = self._server.coordinator, self._server.clock()
         live, until = coordinator.live, now + end - self._clock.now()
@@ -319,7 +319,7 @@ class Course:
                 self._carried[task] = (until + left, left)
 
     def _carry_claims(self) -> None:
-        """Have no claim end on the way whose holder is there: it renews it with each step, however long that is."""
+        """Keep claims from lapsing on the way while their owner is connected: it renews them at every step."""
         coordinator = self._server.coordinator
         there = {link.identity.agent_id for link in self._clock.links if link.session.is_open}
         for claim in coordinator.ledger.claims.by_fence.values():
@@ -328,7 +328,7 @@ class Course:
                 self._carried_claims.append(claim.id)
 
     def _put_down(self) -> None:
-        """Have leases and claims end as ever."""
+        """Let leases and claims end as usual."""
         coordinator = self._server.coordinator
         for task in list(self._carried):
             self._put_down_one(task, self._server.clock())
@@ -341,7 +341,7 @@ class Course:
     def _put_down_one(self, task: str, now: int) -> None:
         coordinator = self._server.coordinator
         until, left = self._carried.pop(task, (0, 0))
-        if coordinator.live.lease_until.get(task) == until:  # else it was heard since
+        if coordinator.live.lease_until.get(task) == until:  # otherwise it was heard since
             coordinator.live.lease_until[task] = now + left
             coordinator._lease_changed(task, now)
 
@@ -351,7 +351,7 @@ class Course:
         """Wait until everything has followed from what has happened so far.
 
         Raises:
-            TimeoutError: somebody is away who is to be back at once.
+            TimeoutError: a peer that is expected back at once stays away.
         """
         server, loop = self._server, asyncio.get_running_loop()
         away_until, talk_until = loop.time() + AWAY_MAX, loop.time() + TALK_MAX
@@ -373,7 +373,7 @@ class Course:
             before, said = said, (server.heard, server.coordinator.ledger.lsn, self._moves)
             quiet = quiet + 1 if said == before and not is_waiting else 0
             if is_waiting:
-                await asyncio.sleep(0.001)  # nothing tells when
+                await asyncio.sleep(0.001)  # there is no event to wait for
         for link in self._clock.links:
             _soon(link._loop, _say_all, link)
         await self._round()
@@ -388,9 +388,9 @@ class Course:
         return any(now - since < PLAIN_MAX for since in self._at_work.values())
 
     async def _round(self) -> bool:
-        """Have everybody take a few turns, and tell whether all peers were there.
+        """Give everybody a few turns, and tell whether all peers were there.
 
-        Each peer's connection has brought by then what was under way on it, to the coordinator and from it.
+        On return each peer's connection has delivered what was under way on it, in both directions.
         """
         for _ in range(TURNS):
             await asyncio.sleep(0)
@@ -404,7 +404,7 @@ class Course:
         return all(answer.result() for answer in asked)
 
     def _away(self) -> list[str]:
-        """Return who is not connected and will be."""
+        """Return the peers that are not connected but will be."""
         links = [link for link in self._clock.links if not link.has_ended]
         there = {link.identity.agent_id for link in links if link.session.is_open}
         away = [link.identity.agent_id for link in links if not link.session.is_open]

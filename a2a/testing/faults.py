@@ -1,7 +1,7 @@
-"""What goes wrong in a squad, drawn from a seed: connections end, messages are late, agents die in the middle of work.
+"""The faults of a squad, drawn from a seed: connections end, messages are late, agents die in the middle of work.
 
-It stands between the link of an agent or client and its connection, and looks at nothing that is said there. `squad`
-uses it; a coordinator notices no difference to a bad network and to processes that are killed.
+It stands between the link of an agent or client and its connection, and does not look at what is said. `squad` uses it.
+To a coordinator the faults look the same as a bad network and killed processes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from ..transports.websocket import connect
 __all__ = ["MARK", "Fault", "Faults", "Mischief"]
 
 MARK = f"bounce-{new_suffix()}".encode()
-"""Tells what goes to the coordinator and back from what peers say: nobody's text has it by chance."""
+"""Marks what goes to the coordinator and back, among the messages of peers: no text contains it by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What goes wrong, and how often.
 
-    A share is one of the messages that go to or from an agent or client, from 0 to below 1. Of agents nothing is drawn
-    that the seed does not say: the same seed and the same messages have the same faults at the same places.
+    A share is a fraction of the messages that go to or from an agent or client, from 0 to below 1. All faults follow
+    from the seed: the same seed and the same messages have the same faults at the same places.
 
     Raises:
-        ValueError: a share or a delay is none.
+        ValueError: a share or a delay is not valid.
     """
 
     seed: int = 0
     drop: float = 0.0
-    """The share of messages that are lost, and their connection with them; it is made again."""
+    """The share of messages that are lost, and their connection with them; the peer connects again."""
     crash: float = 0.0
-    """The share of an agent's messages with which it dies: its handlers are cancelled, nothing they would say is sent,
-    and it is started again under its name. Plain functions go on in their threads, as those of a process that was
-    taken for dead. Each attempt lost counts as one of a task's `losses`."""
+    """The share of an agent's messages at which it dies: its handlers are cancelled, nothing more of theirs is sent,
+    and it is started again under its name. Plain functions go on in their threads, like those of a process that was
+    wrongly presumed dead. Each lost attempt counts as one of a task's `losses`."""
     delay: float = 0.0
-    """Seconds by which a message comes late at most; those of one connection stay in their order."""
+    """The most seconds by which a message is late; messages of one connection stay in order."""
 
     def __post_init__(self) -> None:
         for what, share in (("drop", self.drop), ("crash", self.crash)):
@@ -58,7 +58,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that went wrong."""
+    """One fault that happened."""
 
     kind: str
     """`drop` or `crash`."""
@@ -67,20 +67,20 @@ class Fault:
 
 
 class Mischief:
-    """Makes the faults of one squad, and keeps what they were."""
+    """Makes the faults of one squad, and keeps a list of them."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.made: list[Fault] = []
         """In the order they happened."""
         self.lines: set[_Line] = set()
-        """The connections that stand; those of other threads as well, so only for a look."""
+        """The open connections, including those of other threads: only for a look."""
         self._lives: dict[str, Life] = {}
         self._connections: dict[str, int] = {}
 
     @property
     def agents(self) -> set[str]:
-        """Those that were started."""
+        """The agents that were started."""
         return set(self._lives)
 
     def dying(self) -> list[str]:
@@ -88,16 +88,16 @@ class Mischief:
         return [agent for agent, life in self._lives.items() if life.is_over]
 
     def broken(self) -> list[str]:
-        """Return whose connections have ended here, and not yet for who is on it."""
+        """Return the peers whose connections have ended here, but not yet for the peer."""
         return [line.who for line in self.lines.copy() if line.is_broken]
 
     def for_others(self, settings: LinkSettings) -> LinkSettings:
-        """Return settings for agents and clients to which nothing happens."""
+        """Return settings for agents and clients that suffer no faults."""
         unhurt = Mischief(Faults())
         unhurt.lines = self.lines
 
         async def dial(receiver: Receiver) -> None:
-            link: Link = receiver._link  # type: ignore[attr-defined]  # what was replaced in its settings counts
+            link: Link = receiver._link  # type: ignore[attr-defined]  # settings replaced by the caller count
             await unhurt._dial(link.settings, link.identity.agent_id, None)(receiver)
 
         return replace(settings, dial=dial)
@@ -107,12 +107,12 @@ class Mischief:
         return replace(settings, dial=self._dial(settings, "client", None))
 
     def for_life(self, settings: LinkSettings, agent: str) -> tuple[LinkSettings, Life]:
-        """Return settings for the next life of an agent, and what tells whether it is over."""
+        """Return settings for the next life of an agent, and that life."""
         life = self._lives[agent] = Life()
         return replace(settings, dial=self._dial(settings, agent, life)), life
 
     def make(self, kind: str, agent: str) -> None:
-        """Make one fault now, from whichever thread.
+        """Make one fault now; any thread may call it.
 
         Raises:
             ValueError: there is no such agent.
@@ -124,7 +124,7 @@ class Mischief:
     def _dial(self, settings: LinkSettings, who: str, life: Life | None) -> Dial:
         async def dial(receiver: Receiver) -> None:
             if life is not None and life.is_over:
-                await asyncio.Event().wait()  # the dead do not come back: until the link is closed
+                await asyncio.Event().wait()  # the dead do not come back: wait until the link is closed
             number = self._connections[who] = self._connections.get(who, 0) + 1
             drawn = Random(f"{self.faults.seed} {who} {number}")
             line = _Line(receiver, self, who, drawn, life)
@@ -141,7 +141,7 @@ class Mischief:
 
 
 class Life:
-    """Of an agent, from its start to its death. Made in the loop of its handlers; its connection is in the links'."""
+    """The life of an agent, from start to death. Made in its handlers' loop; its connection is in the links' loop."""
 
     def __init__(self) -> None:
         self.is_over = self._has_ended = False
@@ -151,11 +151,11 @@ class Life:
         self._at_the_end: Callable[[], object] = lambda: None
 
     def at_the_end(self, call: Callable[[], object]) -> None:
-        """Have something done, in the loop of the handlers, when it is over."""
+        """Set what is called, in the loop of the handlers, when the life is over."""
         self._at_the_end = call
 
     def suffer(self, kind: str) -> None:
-        """Lose the connection, and end as well where that is the fault. From whichever thread."""
+        """Lose the connection, and with the fault `crash` die as well. Any thread may call it."""
         if kind == "crash":
             self.is_over = True
         if self.line is None:
@@ -164,14 +164,14 @@ class Life:
             self.line.cut_soon()
 
     def cut_off(self) -> None:
-        """Be without a connection. One that is over ends then: before, it could still say something."""
+        """Note that the connection is gone. A life that is over ends only now: before, it could still say something."""
         if self.is_over and not self._has_ended:
             self._has_ended = True
             self._loop.call_soon_threadsafe(self._at_the_end)
 
 
 class _Way:
-    """One direction of a connection: what is on its way, in its order."""
+    """One direction of a connection: what is on its way, in order."""
 
     def __init__(self, delay: float, drawn: Random) -> None:
         self._delay = delay
@@ -179,12 +179,12 @@ class _Way:
         self._coming: deque[Callable[[], None]] = deque()
 
     def pass_on(self, arrive: Callable[[], None]) -> None:
-        """Have it arrive, after all that is on its way."""
+        """Let a message arrive, after everything that is on its way."""
         if not self._delay:
             arrive()
             return
         self._coming.append(arrive)
-        # Whichever time is over first brings the oldest.
+        # Whichever delay ends first delivers the oldest message.
         asyncio.get_running_loop().call_later(self._drawn.uniform(0.0, self._delay), self._next)
 
     def _next(self) -> None:
@@ -197,7 +197,7 @@ class _Way:
 
 
 class _Line:
-    """One connection of a peer: what the peer's link takes for its transport, and its transport for the receiver."""
+    """One connection of a peer. The peer's link sees it as its transport, and the real transport as its receiver."""
 
     def __init__(self, receiver: Receiver, mischief: Mischief, who: str, drawn: Random, life: Life | None) -> None:
         self.who = who
@@ -212,7 +212,7 @@ class _Line:
         self._connection: Transport | None = None
         self._to, self._from = (_Way(faults.delay, drawn) for _ in range(2))
         self._is_welcomed = False
-        """Whether the coordinator has answered: before, it takes nothing but a hello."""
+        """Whether the coordinator has answered: before, it accepts nothing but a hello."""
         self._bounces: deque[concurrent.futures.Future[bool]] = deque()
 
     @property
@@ -221,7 +221,7 @@ class _Line:
         return self._connection
 
     def cut_soon(self) -> None:
-        """End the connection, from whichever thread."""
+        """End the connection; any thread may call it."""
         self._loop.call_soon_threadsafe(self._cut)
 
     def _cut(self) -> None:
@@ -230,7 +230,7 @@ class _Line:
         self.abort()
 
     def _is_lost(self) -> bool:
-        """Tell whether a message is lost: the connection has ended, or does so with this one."""
+        """Tell whether a message is lost: the connection has ended, or ends with this message."""
         if self._is_cut:
             return True
         roll = self._drawn.random()
@@ -240,17 +240,17 @@ class _Line:
         return self._is_cut
 
     def bounce(self) -> asyncio.Future[bool]:
-        """From whichever thread: have something go to the coordinator and back, behind all that is under way.
+        """Send something to the coordinator and back, after everything that is under way. Any thread may call it.
 
-        No fault befalls it, and none is drawn for it.
+        It suffers no fault, and none is drawn for it.
 
         Returns:
-            Whether it came back; else the connection is over, or does not stand yet.
+            Whether it came back; otherwise the connection is over, or is not established yet.
         """
         back: concurrent.futures.Future[bool] = concurrent.futures.Future()
         try:
             self._loop.call_soon_threadsafe(self._bounce, back)
-        except RuntimeError:  # closed under it
+        except RuntimeError:  # closed meanwhile
             back.set_result(False)
         return asyncio.wrap_future(back)
 
@@ -270,7 +270,7 @@ class _Line:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it has ended here, and not yet for who is on it."""
+        """Whether it has ended here, but not yet for the peer."""
         return self._is_cut and not self._is_over
 
     def _let_go(self) -> None:
@@ -345,7 +345,7 @@ class _Line:
 
     def abort(self) -> None:
         if self._is_cut:
-            return  # that it is over is on its way
+            return  # the news of its end is on its way
         self._is_cut = True
         self._let_go()
         self._to.cut()

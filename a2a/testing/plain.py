@@ -1,6 +1,6 @@
-"""What plain functions wait for: each has a thread of its own, and no event loop tells what it does there.
+"""What plain functions wait for: each runs in a thread of its own, and no event loop knows what it does there.
 
-Looked up in the stacks of the threads, so that it costs nothing where nobody asks.
+Found in the stacks of the threads, so it costs nothing unless asked for.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PLAIN = Runner._blocking.__code__
 
 
 def waits(runners: Iterable[Runner]) -> dict[tuple[str, int], Future[Any] | None]:
-    """Return what the plain function of each attempt, a task and a fence, waits for; None where it is at work."""
+    """Return what the plain function of each attempt, a task and a fence, waits for; None while it is at work."""
     plain = {
         id(running.context): key
         for runner in runners
         for key, running in list(runner._running.items())
         if (skill := runner._agent.skills.get(running.context.skill)) is not None and not skill.is_async
     }
-    # At work is also one that has not begun, or has just ended: it is in no stack.
+    # A function that has not begun, or has just ended, is in no stack, and counts as at work.
     found: dict[tuple[str, int], Future[Any] | None] = dict.fromkeys(plain.values())
     if plain:
         found.update((plain[context], future) for context, future in _waiting() if context in plain)
@@ -35,7 +35,7 @@ def waits(runners: Iterable[Runner]) -> dict[tuple[str, int], Future[Any] | None
 
 
 def _waiting() -> Iterator[tuple[int, Future[Any]]]:
-    """Yield the contexts, by identity, whose thread waits for what is called in the event loop, and for what."""
+    """Yield the contexts, by identity, whose thread waits for a call in the event loop, with that call's future."""
     for frame in sys._current_frames().values():
         future: Future[Any] | None = None
         at: FrameType | None = frame

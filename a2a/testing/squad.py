@@ -26,29 +26,30 @@ from .faults import Fault, Faults, Mischief
 __all__ = ["QUICK", "Squad", "squad"]
 
 QUICK = Durations(heartbeat_ms=100, lease_ms=10_000, offer_ms=5_000, confirm_ms=5_000, ask_ms=5_000, cancel_ms=500)
-"""Durations in which a test sees what takes minutes in earnest, with leases that outlast a busy machine: no test has to
-wait for the end of one, as `Squad.crash` ends an attempt at once and `Squad.advance` puts the time ahead."""
+"""Durations that let a test see in seconds what takes minutes in production, with leases that outlast a stall of a busy
+machine. No test has to wait for a lease: `Squad.crash` ends an attempt at once, and `Squad.advance` moves time ahead.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Squad:
-    """What a test holds in its hands."""
+    """A running squad, for a test to use."""
 
     server: Server
     client: Client
     url: str
     settings: LinkSettings
-    """For further agents and clients; they get in with it, go by the squad's time, and suffer no faults."""
+    """For further agents and clients; they are admitted with it, use the squad's time, and suffer no faults."""
     _mischief: Mischief
     _course: Course
 
     @property
     def suffered(self) -> list[Fault]:
-        """What went wrong until now, as it was asked for."""
+        """The faults so far, as they were asked for."""
         return self._mischief.made
 
     def crash(self, agent_id: str) -> None:
-        """Have an agent die now and be started again, as by `Faults.crash`.
+        """Make an agent die now and start again, as with `Faults.crash`.
 
         Raises:
             ValueError: there is no such agent.
@@ -56,7 +57,7 @@ class Squad:
         self._mischief.make("crash", agent_id)
 
     def drop(self, agent_id: str) -> None:
-        """Have the connection of an agent end now; it connects again.
+        """End the connection of an agent now; it connects again.
 
         Raises:
             ValueError: there is no such agent.
@@ -64,27 +65,27 @@ class Squad:
         self._mischief.make("drop", agent_id)
 
     async def advance(self, seconds: float | timedelta) -> None:
-        """Put the squad's time ahead; before and after it goes on with real time.
+        """Advance the squad's time; before and after, it follows real time.
 
-        What falls due on the way happens in its order, each at its own time: deadlines, times to answer, to confirm, to
-        wait in line or to give back in, pauses after failures, the rungs of a conflict, how long something is kept. The
-        time stands while the squad does what follows, and handlers go on until they wait for the squad again, plain
-        functions for a fifth of a second at most. Whatever else a handler waits for is real, `asyncio.sleep` too, and
-        takes none of the squad's time: await what it comes to before, where it has to be done by then.
+        What falls due on the way happens in order, each event at its own time: deadlines, times to answer, to confirm,
+        to wait in line or to give back in, pauses after failures, the rungs of a conflict, how long something is kept.
+        Time stands still while the squad handles an event, and handlers go on until they wait for the squad again,
+        plain functions for at most a fifth of a second. Anything else that a handler waits for takes real time, even
+        `asyncio.sleep`, and none of the squad's time: if it has to be done by then, await its outcome before advancing.
 
-        Who is connected stays alive: its leases do not end on the way, nor do claims that it renews. Who has crashed
-        has lost its attempts, and is started again before time goes on; a connection that was dropped is made again.
-        Peers that were not made with the squad's `settings` go by real time, and keep their leases alone.
+        Connected peers stay alive: their leases do not lapse on the way, nor do claims that they renew. An agent that
+        has crashed has lost its attempts, and is started again before time goes on; a dropped connection is made again.
+        Peers that were not made with the squad's `settings` use real time, and keep their leases alive by themselves.
 
-        When it returns, what was due is decided and durable, and its word has reached the connected peers: a handler
-        or a caller that waits for it may be a turn of the event loop behind, so await that as ever. From then on
+        On return, everything due is decided and durable, and the connected peers have been told. A handler or a caller
+        that waits for the news may be a turn of the event loop behind, so await it as usual. From then on
         `TaskContext.deadline` tells what is left by the coordinator's time.
 
         Args:
-            seconds: how far; with 0, only what is under way is waited for.
+            seconds: how far; 0 only waits for what is under way.
 
         Raises:
-            ValueError: it is no time, or a negative one.
+            ValueError: it is not a time, or is negative.
             LocalProtocolError: the block is over, or runs in another event loop.
             TimeoutError: an agent or client that was connected does not come back.
             StoreError: the coordinator cannot go on.
@@ -95,7 +96,7 @@ class Squad:
         await self._course.advance(ms)
 
     def connect(self, name: str = "test", *, operator: bool = False) -> Client:
-        """Return another client to enter."""
+        """Return another client; enter it to connect."""
         return connect(name=name, settings=self._mischief.for_client(replace(self.settings, operator=operator)))
 
 
@@ -108,21 +109,21 @@ async def squad(
     secrets: MutableMapping[str, str] | None = None,
     faults: Faults | None = None,
 ) -> AsyncIterator[Squad]:
-    """Run a coordinator and agents for the time of the block; the client is an operator.
+    """Run a coordinator and agents for the duration of the block; the client is an operator.
 
-    At the end of the block the agents may end what they are at; where it raises or is cancelled they give it back.
+    At the end of the block the agents may finish their work; if the block raises or is cancelled, they give it back.
 
     Args:
-        agents: what to run; with `n` above 1 each of them so often, as `name/1`, `name/2`, ...
+        agents: what to run; with `n` above 1 each of them `n` times, as `name/1`, `name/2`, ...
         n: instances of each agent.
         policy: the coordinator's settings; by default `QUICK` durations.
         store: its ledger, as `a2a.SqliteStore(path)`; by default one in memory.
         secrets: what the coordinator issued to each principal, to carry on with the same store.
-        faults: what goes wrong on the way, from the first message to the last of the block.
+        faults: what goes wrong, from the first message of the block to the last.
 
     Raises:
-        ValueError: an argument is of another kind.
-        ConnectError: an agent was not let in, or another instance took its place; what the block raises comes as it is.
+        ValueError: an argument is of the wrong kind.
+        ConnectError: an agent was not admitted, or another instance took its place. Errors of the block pass through.
     """
     for agent in agents:
         require_kind(agent, Agent, "agents")
@@ -169,9 +170,9 @@ async def squad(
 
 
 class _Serving:
-    """The agents of a squad, each in a task of its own; where one fails, the block is cancelled.
+    """The agents of a squad, each in a task of its own; if one fails, the block is cancelled.
 
-    No task group: a block is left in another task than it was entered in where it is a fixture of pytest-asyncio.
+    Not a task group: as a fixture of pytest-asyncio, the block is left in another task than the one that entered it.
     """
 
     def __init__(self) -> None:
@@ -183,11 +184,11 @@ class _Serving:
         self._has_cancelled = False
 
     def runners(self) -> list[Runner]:
-        """Return the runs of the agents that live just now."""
+        """Return the runners of the agents that are alive now."""
         return [post.runner for post in self._posts if post.runner is not None]
 
     async def begin(self, post: _Post) -> None:
-        """Run an agent, and return when it is there."""
+        """Run an agent, and return when it is connected."""
         ready = anyio.Event()
         self._posts.append(post)
         self._tasks.append(asyncio.create_task(post.serve(self._stop, ready)))
@@ -200,11 +201,11 @@ class _Serving:
             self._has_cancelled = self._block.cancel()
 
     async def end(self, raised: BaseException | None) -> BaseException | None:
-        """End all agents, and return what is to be raised: what the block raised, or what it was cancelled for."""
+        """End all agents, and return what to raise: what the block raised, or why it was cancelled."""
         self._is_left = True
         if raised is not None:
             for post in self._posts:
-                post.hurry()  # nobody is there any more to see what the handlers come to
+                post.hurry()  # nobody is left to see the handlers' results
         self._stop.set()
         cancelled = await self._all_ended()
         if self._has_cancelled and asyncio.current_task() is self._block and self._block is not None:
@@ -221,7 +222,7 @@ class _Serving:
         return raised
 
     async def _all_ended(self) -> asyncio.CancelledError | None:
-        """Wait for the agents, whoever is cancelled, and return how that was."""
+        """Wait for the agents even if this is cancelled, and return the last cancellation."""
         cancelled = None
         with anyio.CancelScope(shield=True):
             while not all(task.done() for task in self._tasks):
@@ -233,7 +234,7 @@ class _Serving:
 
 
 class _Post:
-    """The place of an agent in a squad: where it dies by a fault, its next life begins there."""
+    """The place of an agent in a squad. If it dies by a fault, its next life begins here."""
 
     def __init__(self, agent: Agent, name: str, settings: LinkSettings, mischief: Mischief) -> None:
         self._agent = agent
@@ -241,20 +242,20 @@ class _Post:
         self._settings = settings
         self._mischief = mischief
         self.runner: Runner | None = None
-        """Of its newest life."""
+        """The runner of its newest life."""
         self._grace: float | None = None
         self._lives: list[asyncio.Task[None]] = []
 
     async def serve(self, stop: anyio.Event, ready: anyio.Event) -> None:
-        # Who is cancelled sets `stop`, when the block is over: an agent that left before would wait for its handlers.
+        # Shielded: a cancelled block sets `stop` when it ends; an agent that left earlier would wait for its handlers.
         with anyio.CancelScope(shield=True):
             while await self._dies(stop, ready) and not stop.is_set():
                 pass
-            # Plain functions of one that died go on in their threads; what else became of it nobody hears.
+            # Plain functions of a life that died go on in their threads; nobody hears of its other remains.
             await asyncio.gather(*self._lives, return_exceptions=True)
 
     async def _dies(self, stop: anyio.Event, ready: anyio.Event) -> bool:
-        """Run the agent until it ends, or dies, and tell which."""
+        """Run the agent until it ends or dies, and tell whether it died."""
         settings, life = self._mischief.for_life(self._settings, self._name)
         runner = self.runner = Runner(self._agent, settings, self._name, self._grace)
         running = asyncio.create_task(runner.run(stop, ready.set))
@@ -274,7 +275,7 @@ class _Post:
         return life.is_over
 
     def hurry(self) -> None:
-        """Have what is under way given back at the end, rather than waited for."""
+        """Give work under way back at the end, rather than wait for it."""
         self._grace = 0.0
         if self.runner is not None:
             self.runner.grace = 0.0
