@@ -1,3 +1,3 @@
-"""How agents here are reached by other protocols than this one, and agents there from here."""
+"""Gateways: other protocols reach agents here, and agents here reach remote ones."""
 
 DEFAULT_PORT = 7480

@@ -1,6 +1,6 @@
 """A2A over HTTP: its JSON-RPC binding (A2A 9) and its HTTP+JSON binding (A2A 11), as one ASGI application.
 
-Here requests are read and answers written. Operations are carried by a `Carrier`, and decided by the coordinator.
+This module reads requests and writes answers. A `Carrier` carries operations, and the coordinator decides them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .carrier import Carrier, Faulted, faulted
 __all__ = ["application"]
 
 _ENVELOPE_MAX = 4_096
-"""Bytes that a JSON-RPC request may have beside its parameters."""
+"""Bytes that a JSON-RPC request may have besides its parameters."""
 _READ_WITHIN = 30.0
-"""Seconds in which the body of a request is there."""
+"""Seconds in which the body of a request must arrive."""
 _PULSE = 15.0
-"""Seconds between two comments in a stream: who goes in between may end one that nothing is heard of."""
+"""Seconds between two comments in a stream: a proxy may end a stream that is silent."""
 _CARD_FRESH = 1.0
-"""Seconds for which the card is shown again: anybody may ask for it."""
+"""Seconds for which the card is cached: anybody may ask for it."""
 _STREAMS = ("SendStreamingMessage", "SubscribeToTask")
 
 _STATUS: dict[int, tuple[int, str]] = {
@@ -67,7 +67,7 @@ _RPC_CODES = {
 
 
 class _JsonRpc:
-    """How JSON-RPC tells what an operation came to (A2A 9.3 to 9.5)."""
+    """How JSON-RPC tells the outcome of an operation (A2A 9.3 to 9.5)."""
 
     media_type = "application/json"
 
@@ -82,12 +82,12 @@ class _JsonRpc:
         return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (self._id, told)
 
     def status(self, fault: A2AFault) -> int:
-        """Return the HTTP status: an answer of JSON-RPC is one whatever it says, and clients read no other."""
+        """Return the HTTP status: always 200, because clients read no JSON-RPC answer with another status."""
         return 200
 
 
 class _HttpJson:
-    """How HTTP+JSON tells what an operation came to (A2A 11.4, 11.6)."""
+    """How HTTP+JSON tells the outcome of an operation (A2A 11.4, 11.6)."""
 
     media_type = "application/a2a+json"
 
@@ -107,7 +107,7 @@ _Binding = _JsonRpc | _HttpJson
 
 def _status_of(fault: A2AFault) -> tuple[int, str]:
     code = fault.data[0].get("metadata", {}).get("code") if fault.data else None
-    if fault.code in (-32600, -32603) and code in list(ErrorCode):  # of which A2A knows nothing closer
+    if fault.code in (-32600, -32603) and code in list(ErrorCode):  # A2A has no closer error for these
         status = CODES[ErrorCode(code)].http
         return status, _RPC_CODES.get(status, "FAILED_PRECONDITION")
     return _STATUS.get(fault.code, (400, "INVALID_ARGUMENT"))
@@ -124,9 +124,9 @@ def _refusal(binding: _Binding, fault: A2AFault, status: int | None = None, **he
 
 
 class _Door:
-    """Lets in who knows a token, by a name of this gateway, and no page of a browser; some paths are for everybody.
+    """Admits callers that know a token and use a name of this gateway, and no page of a browser; some paths are public.
 
-    Which token was shown tells who calls: the carrier of that caller is `request.state.carrier`.
+    The token identifies the caller: the caller's carrier is `request.state.carrier`.
     """
 
     def __init__(self, app: ASGIApp, callers: Sequence[tuple[str, Carrier]], names: frozenset[str]) -> None:
@@ -142,7 +142,7 @@ class _Door:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        if request.url.path == HEALTH_PATH:  # whoever asks calls it by whatever name, and learns nothing else
+        if request.url.path == HEALTH_PATH:  # anybody may ask, by any name, and learns nothing else
             return None
         binding = _JsonRpc() if request.url.path == "/" else _HttpJson()
         hosts = request.headers.getlist("Host")
@@ -167,7 +167,7 @@ class _Door:
 
     def _carrier_of(self, shown: bytes) -> Carrier | None:
         found = None
-        for token, carrier in self._callers:  # to the last: how long it takes says nothing of whose token is close
+        for token, carrier in self._callers:  # always to the last: the time must not tell whose token is close
             if hmac.compare_digest(shown, token):
                 found = carrier
         return found
@@ -190,10 +190,10 @@ def application(callers: Sequence[tuple[str, Carrier]], *, url: str) -> ASGIApp:
     """Return the ASGI application of a gateway.
 
     Args:
-        callers: what a caller shows as its Bearer token, in every request but those for the card and the health, with
-            what carries its operations; the first carries what is for everybody.
-        url: where clients reach it, as the card says (A2A 4.4.6): its name may be their `Host`, beside the names of
-            the loopback and the address that is listened on.
+        callers: the Bearer token that a caller shows in every request, except for the card and the health, with the
+            carrier of its operations; the first carrier serves the public requests.
+        url: where clients reach it, as the card says (A2A 4.4.6). Clients may use its name as `Host`, and also the
+            loopback names and the address listened on.
     """
     surface = _Surface(callers[0][1], url)
     tasks, configs = "/tasks/{id}", "/tasks/{taskId}/pushNotificationConfigs"
@@ -222,7 +222,7 @@ def application(callers: Sequence[tuple[str, Carrier]], *, url: str) -> ASGIApp:
 
 
 class _Surface:
-    """What is at the paths of a gateway."""
+    """The endpoints of a gateway."""
 
     def __init__(self, common: Carrier, url: str) -> None:
         self._common = common
@@ -252,7 +252,7 @@ class _Surface:
             call = _call(request, operation, params)
             if has_id:
                 return await self._answered(request, binding, call, params)
-            with suppress(Faulted):  # nobody is told what a notification comes to
+            with suppress(Faulted):  # nobody is told the outcome of a notification
                 await self._carried(request.state.carrier, call, params, waits=False)
             return Response(status_code=204)
         except Faulted as error:
@@ -261,7 +261,7 @@ class _Surface:
             return Response(status_code=400)
 
     def http_json(self, operation: str) -> Any:
-        """Return what answers one operation of HTTP+JSON (A2A 11)."""
+        """Return the endpoint of one HTTP+JSON operation (A2A 11)."""
 
         async def endpoint(request: Request) -> Response:
             binding = _HttpJson()
@@ -280,7 +280,7 @@ class _Surface:
         return endpoint
 
     async def card(self, request: Request) -> Response:
-        """Show the public card (A2A 8.2): it is for everybody, so that the coordinator is asked once for many."""
+        """Show the public card (A2A 8.2). Anybody may ask for it, so one look at the coordinator serves many."""
         async with self._carded:
             now = asyncio.get_running_loop().time()
             if self._card is None or now - self._card[0] > _CARD_FRESH:
@@ -292,12 +292,12 @@ class _Surface:
         return Response(self._card[1], media_type="application/json", headers={"Cache-Control": "max-age=1"})
 
     async def health(self, request: Request) -> Response:
-        """Tell whoever spreads requests over gateways whether this one reaches the coordinator."""
+        """Tell a load balancer whether this gateway reaches the coordinator."""
         is_open = self._common.is_open
         return Response("ok\n" if is_open else "no coordinator\n", 200 if is_open else 503, media_type="text/plain")
 
     def _with_interfaces(self, card: bytes) -> bytes:
-        """Return the coordinator's card with the ways that lead through here (A2A 4.4.6, 4.5)."""
+        """Return the coordinator's card with the interfaces of this gateway (A2A 4.4.6, 4.5)."""
         interfaces = [
             {"url": url, "protocolBinding": binding, "protocolVersion": VERSION}
             for url, binding in ((f"{self._url}/", "JSONRPC"), (self._url, "HTTP+JSON"))
@@ -310,7 +310,7 @@ class _Surface:
         """Return the JSON of a request's body.
 
         Raises:
-            Faulted: it is too large or too late, or none.
+            Faulted: it is too large, too late, or not JSON.
         """
         most = self._common.payload_max
         said = bytearray()
@@ -351,7 +351,7 @@ class _Surface:
             finally:
                 group.cancel_scope.cancel()
         if payload is None:
-            return Response(status_code=400)  # which nobody reads
+            return Response(status_code=400)  # nobody reads it
         return Response(binding.result(payload), media_type=binding.media_type)
 
     async def _carried(self, carrier: Carrier, call: A2ACall, params: dict[str, Any], *, waits: bool) -> bytes:
@@ -362,7 +362,7 @@ class _Surface:
 
 
 def _call(request: Request, operation: str, params: Mapping[str, Any]) -> A2ACall:
-    """Return the call that a request is, with its service parameters (A2A 3.2.6, spec BIND-3)."""
+    """Return a request as a call, with its service parameters (A2A 3.2.6, spec BIND-3)."""
     version = request.headers.get("A2A-Version") or request.query_params.get("A2A-Version") or ""
     if not version.strip():
         detail = f"without A2A-Version a request is of A2A 0.3, which is not spoken here: send A2A-Version: {VERSION}"
@@ -379,7 +379,7 @@ def _call(request: Request, operation: str, params: Mapping[str, Any]) -> A2ACal
 
 
 def _typed(query: Mapping[str, str]) -> dict[str, Any]:
-    """Return query parameters as the values they stand for (A2A 11.5); what is none the coordinator refuses."""
+    """Return query parameters as typed values (A2A 11.5); the coordinator refuses invalid ones."""
     params: dict[str, Any] = {name: value for name, value in query.items() if name != "A2A-Version"}
     for name in _INTEGERS:
         if re.fullmatch(r"-?[0-9]{1,15}", params.get(name, "")):
@@ -401,7 +401,7 @@ def _too_large(most: int) -> Faulted:
 
 
 class _EventStream(Response):
-    """Server-sent events (A2A 9.4.2, 11.7), of which the id is the generation to go on from."""
+    """Server-sent events (A2A 9.4.2, 11.7); each has as its id the generation from which to resume."""
 
     def __init__(self, binding: _Binding, first: A2AEvent, others: AsyncGenerator[A2AEvent, None]) -> None:
         super().__init__(
@@ -429,7 +429,7 @@ class _EventStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
     def _event(self, event: A2AEvent) -> bytes:
-        # A break of lines would end the data; in JSON it is a space.
+        # A line break would end the data; in JSON it can be a space.
         data = self._binding.result(event.payload).replace(b"\r", b" ").replace(b"\n", b" ")
         return b"id: %d\ndata: %b\n\n" % (event.generation, data)
 
@@ -445,7 +445,7 @@ async def _pulse(send: Send) -> None:
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    """Cancel what is done for a caller once it has hung up."""
+    """Cancel the work for a caller that has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

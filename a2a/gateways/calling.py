@@ -1,7 +1,7 @@
-"""A2A's operations, asked of an agent elsewhere: by its JSON-RPC binding (A2A 9) or its HTTP+JSON binding (A2A 11).
+"""Calls A2A operations of a remote agent: by its JSON-RPC binding (A2A 9) or its HTTP+JSON binding (A2A 11).
 
-Here requests are written and answers read, each bounded in time and in size. What to ask, and what comes of an answer,
-`remote` knows. What opens the remote's door stands in one header each, and in no error and no log.
+This module writes requests and reads answers, each bounded in time and in size. `remote` knows what to ask, and what to
+do with an answer. Credentials are sent in one header each, and appear in no error and no log.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["CARD_PATH", "Caller", "Interface", "Unanswered", "card_url", "interf
 CARD_PATH: Final = "/.well-known/agent-card.json"
 _CONNECT_WITHIN: Final = 10.0
 _ANSWER_WITHIN: Final = 30.0
-"""Seconds for an answer that nothing has to be done for."""
+"""Seconds for an answer that needs no work."""
 _QUIET_MAX: Final = 60.0
-"""Seconds without a byte of a stream, behind which it is looked whether its task goes on."""
+"""Seconds of silence in a stream, after which we check whether its task goes on."""
 _BODY_MAX: Final = 4 * 1024 * 1024
-"""Bytes of an answer, or of one event. A payload of two megabytes fits in, however JSON writes it."""
+"""Bytes of an answer, or of one event. A payload of two megabytes fits, however JSON writes it."""
 _CARD_MAX: Final = 256 * 1024
 _SHOWN_MAX: Final = 300
 _AWAY: Final = frozenset({408, 425, 429, 502, 503, 504})
-"""HTTP statuses of who cannot answer now, or of who stands before one that cannot."""
+"""HTTP statuses of a server that cannot answer now, or of a proxy in front of one."""
 _UNTOUCHED: Final = frozenset({425, 429})
-"""Those of them that say that nothing was done."""
+"""Those statuses that say that nothing was done."""
 _PATHS: Final = {
     "SendMessage": ("POST", "/message:send"),
     "SendStreamingMessage": ("POST", "/message:stream"),
@@ -48,18 +48,18 @@ _PATHS: Final = {
     "CancelTask": ("POST", "/tasks/{id}:cancel"),
     "SubscribeToTask": ("POST", "/tasks/{id}:subscribe"),
 }
-"""Where an operation is in HTTP+JSON (A2A 5.3)."""
+"""The method and path of an operation in HTTP+JSON (A2A 5.3)."""
 _BY_BEARER: Final = ("httpAuthSecurityScheme", "oauth2SecurityScheme", "openIdConnectSecurityScheme")
-"""Security schemes that come to a token in the header Authorization (A2A 4.5)."""
+"""Security schemes that result in a token in the header Authorization (A2A 4.5)."""
 _CODES: Final = {Fault(code, "").told.data[0]["reason"]: code for code in FAULTS}
 """A2A's errors by the reason that HTTP+JSON tells (A2A 11.6)."""
 
 
 class Unanswered(Exception):
-    """A request has no answer that says anything; it can be asked again.
+    """A request has no meaningful answer; it can be asked again.
 
     Attributes:
-        may_count: what was asked may have been done all the same.
+        may_count: the request may have been carried out all the same.
         waited: seconds in which nothing was heard.
     """
 
@@ -71,7 +71,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """Where and how a remote agent is spoken to (A2A 4.4.6)."""
+    """Where and how to reach a remote agent (A2A 4.4.6)."""
 
     url: str
     binding: str
@@ -82,10 +82,10 @@ class Interface:
 
 
 def card_url(url: str) -> str:
-    """Return where the card is, of an agent's address or of its card.
+    """Return the URL of the card, given an agent's address or the URL itself.
 
     Raises:
-        ValueError: it is no URL of HTTP, or has a user or a password in it.
+        ValueError: it is not an HTTP URL, or has a user or a password in it.
     """
     with suppress(ValueError):
         parts = urlsplit(url)
@@ -98,13 +98,13 @@ def card_url(url: str) -> str:
 def interface_of(
     card: Mapping[str, Any], asked: str, allowed: Collection[str] = (), *, secret: bool = False
 ) -> Interface:
-    """Return the first of a card's interfaces that can be spoken here.
+    """Return the first of a card's interfaces that this module supports.
 
     Args:
         card: the card.
         asked: its URL.
-        allowed: hosts beside its own that an interface may be on.
-        secret: whether credentials go along, which another machine gets over https alone.
+        allowed: hosts besides its own that an interface may be on.
+        secret: whether credentials are sent, which go to another machine only over https.
 
     Raises:
         ValueError: there is none; the text says what there is.
@@ -130,8 +130,9 @@ def interface_of(
 
 
 def wanted(card: Mapping[str, Any], headers: Collection[str]) -> str:
-    """Return what the card demands of its callers and these headers are not, in words, each with the option of
-    `a2a agent remote` that gives it; empty where they do.
+    """Return which credentials the card demands and these headers lack, in words; empty if they suffice.
+
+    Each comes with the option of `a2a agent remote` that gives it.
 
     Args:
         card: the card (A2A 4.4.1, 4.5).
@@ -140,7 +141,7 @@ def wanted(card: Mapping[str, Any], headers: Collection[str]) -> str:
     given = {name.lower() for name in headers}
     schemes = card.get("securitySchemes") if isinstance(card.get("securitySchemes"), dict) else {}
     demands = [one.get("schemes") for one in _list(card.get("securityRequirements")) if isinstance(one, dict)]
-    # Where nothing says which of them it wants, each of them is one way.
+    # If no requirement says which schemes are wanted, each scheme alone is enough.
     ways = [list(one or {}) for one in demands] if demands else [[name] for name in schemes or {}]
     told = []
     for way in ways:
@@ -174,12 +175,12 @@ def _missing(scheme: Any, name: str, given: Collection[str]) -> str:
 
 
 class Caller:
-    """Asks the operations of one remote agent.
+    """Calls the operations of one remote agent.
 
     Args:
-        asked: where its card is.
-        headers: returns what opens its door, by name; asked for each request, as files of tokens are renewed.
-        allowed: hosts beside that of the card that its interface may be on.
+        asked: the URL of its card.
+        headers: returns the headers with its credentials; called for each request, because token files are renewed.
+        allowed: hosts besides the card's that its interface may be on.
     """
 
     def __init__(
@@ -187,14 +188,14 @@ class Caller:
     ) -> None:
         self.asked = asked
         self.interface = Interface("", "")
-        """Of the newest card."""
+        """From the newest card."""
         self.headers = headers
         self._allowed = allowed
         self._numbers = itertools.count(1)
         self._client = httpx2.AsyncClient(
             headers={"Accept-Encoding": "identity", "A2A-Version": VERSION},
-            verify=ssl.create_default_context(),  # as our own connections: also by the file SSL_CERT_FILE names
-            follow_redirects=False,  # what is sent is for this agent, not for wherever it points
+            verify=ssl.create_default_context(),  # like our own connections: also by the file SSL_CERT_FILE names
+            follow_redirects=False,  # requests are for this agent, not for wherever it points
             trust_env=not _is_here(urlsplit(asked).hostname or ""),  # a proxy is asked for other machines only
             limits=httpx2.Limits(max_connections=None),  # concurrency bounds them
         )
@@ -209,13 +210,13 @@ class Caller:
         await self._client.__aexit__(kind, error, trace)
 
     async def card(self) -> dict[str, Any]:
-        """Fetch the card, and go by its interface from now on.
+        """Fetch the card, and use its interface from now on.
 
         Raises:
-            ValueError: it is no card, or has no interface that can be used.
-            Unanswered, Faulted: it is not to be had.
+            ValueError: it is not a card, or has no interface that can be used.
+            Unanswered, Faulted: the card cannot be fetched.
         """
-        # Without credentials, as it is for everybody (A2A 8.2): only what it says tells where they may go.
+        # Without credentials, because the card is public (A2A 8.2): only the card tells where they may go.
         async with _within(_ANSWER_WITHIN), self._asked("GET", self.asked, None, {}, _ANSWER_WITHIN) as response:
             card = _object(await _body(response, _CARD_MAX), "its card")
         self.interface = interface_of(card, self.asked, self._allowed, secret=bool(self.headers()))
@@ -224,11 +225,11 @@ class Caller:
     async def call(
         self, operation: str, request: Mapping[str, Any], *, within: float = _ANSWER_WITHIN
     ) -> dict[str, Any]:
-        """Ask an operation, and return its answer.
+        """Call an operation, and return its answer.
 
         Raises:
-            Faulted: it is answered with an error.
-            Unanswered: it is not answered within `within` seconds, or with nothing that says anything.
+            Faulted: the answer is an error.
+            Unanswered: there is no answer within `within` seconds, or none with any meaning.
         """
         async with _within(within), self._operation(operation, request, within) as response:
             return self._result(await _body(response, _BODY_MAX), operation)
@@ -236,15 +237,15 @@ class Caller:
     async def events(
         self, operation: str, request: Mapping[str, Any], *, within: float = _ANSWER_WITHIN
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Ask an operation that is a stream, and yield its events; `within` seconds are for the first of them.
+        """Call a streaming operation, and yield its events; the first has to arrive within `within` seconds.
 
         Raises:
             Faulted: it is refused, or ends with an error.
-            Unanswered: it was cut off, or nothing was heard for a while.
+            Unanswered: it was cut off, or was silent for too long.
         """
         async with self._operation(operation, request, max(within, _QUIET_MAX)) as response:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                yield self._result(await _body(response, _BODY_MAX), operation)  # some answer with one event as it is
+                yield self._result(await _body(response, _BODY_MAX), operation)  # some send one event as plain JSON
                 return
             async for data in _sent(response, within):
                 yield self._result(data, operation)
@@ -277,7 +278,7 @@ class Caller:
     async def _asked(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], within: float
     ) -> AsyncIterator[httpx2.Response]:
-        """Send a request, and give its response where that is neither an error nor leads elsewhere."""
+        """Send a request, and yield its response unless it is an error or a redirect."""
         where = f"{method} {url}"
         timeout = httpx2.Timeout(within, connect=min(_CONNECT_WITHIN, within))
         try:
@@ -285,7 +286,7 @@ class Caller:
                 if response.status_code != 200:
                     raise await _told(response, where)
                 if response.headers.get("content-encoding", "identity") != "identity":
-                    # Nobody asked for it, and a few bytes of it may become as many as they like.
+                    # Nobody asked for it, and a few encoded bytes may expand to any number.
                     raise useless(f"{where} is answered in {_shown(response.headers['content-encoding'])}")
                 yield response
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
@@ -330,7 +331,7 @@ async def _body(response: httpx2.Response, most: int) -> bytes:
 
 
 async def _sent(response: httpx2.Response, patience: float) -> AsyncIterator[bytes]:
-    """Yield the data of each server-sent event; comments say that somebody is there."""
+    """Yield the data of each server-sent event; comments show that the server is alive."""
     pieces, rest, data = response.aiter_raw(), b"", b""
     while True:
         try:
@@ -358,7 +359,7 @@ async def _sent(response: httpx2.Response, patience: float) -> AsyncIterator[byt
 
 
 async def _told(response: httpx2.Response, where: str) -> Exception:
-    """Return what another status than 200 says."""
+    """Return the exception for a status other than 200."""
     status, body = response.status_code, b""
     if 300 <= status < 400:
         to = _shown(response.headers.get("location", "nowhere"))
@@ -381,7 +382,7 @@ async def _told(response: httpx2.Response, where: str) -> Exception:
 
 
 def _fault(said: Mapping[str, Any], where: str) -> Faulted | Unanswered:
-    """Return the error that an answer tells in the form of either binding (A2A 9.5, 11.6)."""
+    """Return the error in an answer, in the form of either binding (A2A 9.5, 11.6)."""
     error: Any = said.get("error")
     error = error if isinstance(error, dict) else said
     details = error.get("data") or error.get("details")
@@ -398,7 +399,7 @@ def _fault(said: Mapping[str, Any], where: str) -> Faulted | Unanswered:
 
 
 def useless(detail: str) -> Faulted:
-    """Return the exception for an answer that nothing can be made of."""
+    """Return the exception for an answer that cannot be used."""
     return Faulted(A2AFault(-32006, FAULTS[-32006], detail))
 
 

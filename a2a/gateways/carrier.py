@@ -1,8 +1,9 @@
 """A2A's operations, carried over one client's link for many callers (spec BIND).
 
-What an operation does, and whether it may, the coordinator decides. Here is what one connection for many asks for: how
-many wait at a time, how long for a coordinator that is away, and that nobody's answer holds up another's. A message
-that waits is sent first and its task followed then, so that it counts against nothing while it waits.
+The coordinator decides what an operation does, and whether it may. This module does what one connection for many
+callers needs: it limits how many wait at a time and how long they wait for an absent coordinator, and keeps one
+caller's answers from holding up another's. A message that waits is sent first, and then its task is followed, so it
+counts against no limit while it waits.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from ..protocol.operations import Fault, decode, encode
 __all__ = ["OPEN_MAX", "Carrier", "Faulted", "faulted"]
 
 OPEN_MAX = 512
-"""Calls that are open at a time. A connection may have 1,024 (spec BIND-18), also of those that nobody follows."""
+"""Calls open at a time. A connection may have 1,024 (spec BIND-18), including those that nobody follows any longer."""
 _STANDS_STILL = frozenset(
     f"TASK_STATE_{state}"
     for state in ("COMPLETED", "FAILED", "CANCELED", "REJECTED", "INPUT_REQUIRED", "AUTH_REQUIRED")
 )
-"""A2A's terminal and interrupted states: a message that waits is answered in them (A2A 3.2.2)."""
+"""A2A's terminal and interrupted states, in which a waiting message is answered (A2A 3.2.2)."""
 
 
 class Faulted(Exception):
@@ -36,7 +37,7 @@ class Faulted(Exception):
 
     Attributes:
         fault: the error.
-        status: the HTTP status where it is no answer to an operation, but to a request that could not be taken.
+        status: the HTTP status, if a request was refused before it became an operation.
     """
 
     def __init__(self, fault: A2AFault, status: int | None = None) -> None:
@@ -46,7 +47,7 @@ class Faulted(Exception):
 
 
 def faulted(code: ErrorCode, detail: str, *, retryable: bool = False, status: int | None = None) -> Faulted:
-    """Return the exception for what this protocol calls `code` (spec BIND-13, BIND-14)."""
+    """Return the exception for the error `code` of this protocol (spec BIND-13, BIND-14)."""
     facts = {"code": code.value, "retryable": str(retryable).lower()}
     return Faulted(Fault(CODES[code].jsonrpc, detail, facts=facts).told, status)
 
@@ -55,7 +56,7 @@ class Carrier:
     """Carries A2A's operations.
 
     Args:
-        client: whose link they go over, and whose tasks they are about; it is entered when they are.
+        client: the client whose link carries them, and which owns the tasks; it has to be entered before a call.
     """
 
     def __init__(self, client: Client) -> None:
@@ -63,13 +64,13 @@ class Carrier:
         self._admitted = 0
         self._open: set[FollowedCall] = set()
         self._streams: set[FollowedCall] = set()
-        """Those of them that callers follow themselves."""
+        """The open calls that callers follow themselves."""
         self._ending: Error | None = None
         self._all_over = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
-        """Whether operations go through: the coordinator is there, and the end has not begun."""
+        """Whether operations get through: the coordinator is connected, and the end has not begun."""
         return self._ending is None and self._client.link.session.is_open
 
     @property
@@ -78,24 +79,25 @@ class Carrier:
         return self._client.link.session.payload_max
 
     async def answer(self, call: A2ACall) -> bytes:
-        """Return what an operation is answered with; of a stream, its first event.
+        """Return the answer to an operation; for a stream, its first event.
 
         Raises:
-            Faulted: it is answered with an error.
+            Faulted: the answer is an error.
         """
         with self._admission():
             return await self._first(call)
 
     async def sent(self, call: A2ACall, request: dict[str, Any], *, waits: bool) -> bytes:
-        """Send a message, and return what it is answered with (A2A 3.1.1).
+        """Send a message, and return the answer (A2A 3.1.1).
 
         Args:
-            call: of `SendMessage`.
-            request: what its payload says.
-            waits: until the task has ended or waits for an answer (spec BIND-9), or else until the message is durable.
+            call: a call of `SendMessage`.
+            request: its payload, decoded.
+            waits: whether to wait until the task has ended or waits for an answer (spec BIND-9), not only until the
+                message is durable.
 
         Raises:
-            Faulted: it is answered with an error.
+            Faulted: the answer is an error.
         """
         configuration = request.get("configuration")
         known = {} if configuration is None else configuration
@@ -111,7 +113,7 @@ class Carrier:
             return sent
 
     async def events(self, call: A2ACall) -> AsyncGenerator[A2AEvent, None]:
-        """Yield the events of a stream; the generation of each is where it is taken up behind it (spec BIND-17).
+        """Yield the events of a stream; the generation of an event is where to resume after it (spec BIND-17).
 
         Raises:
             Faulted: it is refused, or ends with an error.
@@ -123,7 +125,7 @@ class Carrier:
                         yield answer
 
     async def end(self, grace: float) -> None:
-        """Take no further calls, end the streams, and have the others end within `grace` seconds. Their tasks go on."""
+        """Accept no more calls, end the streams, and let other calls end within `grace` seconds. Their tasks go on."""
         detail = "the gateway ends: ask again, and go on with streams by SubscribeToTask"
         self._ending = Error(ErrorCode.UNAVAILABLE, detail, retryable=True)
         self._refuse(self._streams, self._ending)
@@ -164,7 +166,7 @@ class Carrier:
                     if _stands_still(told.get("task") or told.get("statusUpdate") or {}):
                         return
         except Faulted as error:
-            if error.fault.code != UNSUPPORTED_OPERATION:  # the task has ended meanwhile
+            if error.fault.code != UNSUPPORTED_OPERATION:  # otherwise the task has ended meanwhile
                 raise
 
     async def _answers(

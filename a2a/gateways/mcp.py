@@ -1,7 +1,7 @@
-"""The agents of a coordinator as tools of one host of MCP: a call delegates a task and waits for it.
+"""The agents of a coordinator as tools for one MCP host: a call delegates a task and waits for it.
 
-Tasks are the coordinator's: a call that is given up early, a host that ends and a restart of either leave them as they
-are. Only a call that the host cancels has its task cancelled. What a model reads is made in `tools`.
+Tasks belong to the coordinator: giving up a call early, the end of a host and a restart of either do not change them.
+Only if the host cancels a call is its task cancelled. `tools` makes what a model reads.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from .tools import STANDING, Question, SkillTool, check_arguments, failure, noti
 __all__ = ["KEY", "ToolServer"]
 
 KEY = "a2a-coordinator/key"
-"""Where the `_meta` of a call has its key: the same key is the same task."""
+"""The key of a call in its `_meta`: the same key is the same task."""
 
 _AWAY_AFTER = 10.0
-"""Seconds after which a coordinator that has not answered is taken for away."""
+"""Seconds without an answer after which the coordinator counts as away."""
 _LISTS_WITHIN = 2.0
-"""Seconds in which the coordinator says who is there: hosts ask for the tools as they start, and wait for nothing."""
+"""Seconds in which the coordinator says who is there: hosts ask for the tools at their start, and do not wait."""
 _INSTRUCTIONS = """\
 Each tool but get_task and answer_task has an agent do a task, which goes on by itself until it ends. A result may say \
 that the task still works, and its id: call get_task with that, and do not call the tool again, which begins another \
@@ -59,7 +59,7 @@ _Result = CallToolResult | InputRequiredResult
 
 
 class _Told(Exception):
-    """Nothing comes of a call, for the reason that it says."""
+    """A call has no result, for the reason in the text."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class _Call:
     """A call that began a task."""
 
     again: Callable[[], TaskHandle] | None
-    """Delegates once more with its key; None where it has none of its own."""
+    """Delegates again with the call's key; None if the call has no key of its own."""
     task: str | None = None
     """The task's id, once it is known."""
 
@@ -76,12 +76,12 @@ class ToolServer:
     """Serves one host.
 
     Args:
-        client: whose tasks they are; it is entered in `serving`.
-        url: where the coordinator is, for what is said about it.
-        skills: the ids of the skills that are tools; all there are where it is empty.
+        client: the owner of the tasks; it is entered in `serving`.
+        url: where the coordinator is, for messages.
+        skills: the ids of the skills to offer as tools; if empty, all skills.
         wait: seconds after which a call is answered although its task still works.
         acceptance: who says that a result is good (spec ACCEPT-1).
-        typed: makes a command of its words, as somebody types it to reach the same coordinator.
+        typed: makes a command line from its words, as a user types it to reach the same coordinator.
     """
 
     def __init__(
@@ -119,15 +119,15 @@ class ToolServer:
 
     @property
     def options(self) -> InitializationOptions:
-        """What the server says of itself as a connection begins."""
+        """What the server says of itself when a connection begins."""
         return self.server.create_initialization_options(NotificationOptions(tools_changed=True))
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Have the coordinator reached inside the block, also one that comes later.
+        """Follow the coordinator inside the block, even one that starts later.
 
         Raises:
-            ConnectError: it would not let the client in.
+            ConnectError: it refused the client.
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_agents)
@@ -147,7 +147,7 @@ class ToolServer:
                 if self._know(agents) != before:
                     await self._bus.publish(ToolsListChanged())  # to hosts of MCP from 2026 on
                     if self._session is not None:
-                        await self._session.send_tool_list_changed()  # to those before
+                        await self._session.send_tool_list_changed()  # to older hosts
 
     def _know(self, agents: dict[str, AgentInfo]) -> dict[str, SkillTool]:
         shown = [(agent.agent_id, agent.status, agent.card) for agent in agents.values()]
@@ -177,12 +177,12 @@ class ToolServer:
             result = await self._followed(ctx, task, tool, until, may_ask=may_ask)
         except (A2AError, ValueError, _Told) as error:
             result = failure(str(error))
-        # Not where the host has cancelled it: `_cancel` comes behind that.
+        # Not if the host has cancelled the call: `_cancel` runs after this.
         self._calls.pop(str(ctx.request_id), None)
         return result
 
     async def _begun(self, ctx: _Context, params: CallToolRequestParams) -> tuple[str, SkillTool | None]:
-        """Say to the coordinator what a call has to say, and return its task and whose result that has."""
+        """Tell the coordinator what a call says, and return the task and the tool whose result it has."""
         arguments = params.arguments or {}
         kept = "call again"
         with anyio.move_on_after(_AWAY_AFTER):
@@ -210,7 +210,7 @@ class ToolServer:
         raise _Told(f"no coordinator answers at {self._url}, for {_AWAY_AFTER:g} s: {kept}. The user may start it.")
 
     async def _found(self, name: str) -> SkillTool:
-        """Return a tool that was not there when agents last changed; the coordinator has the last word."""
+        """Return a tool that was missing when agents last changed; the coordinator has the last word."""
         found = await self._client.find()
         tools = tools_of(found, self._skills)
         if name not in tools:
@@ -224,12 +224,12 @@ class ToolServer:
             return self._client.delegate(tool.skill, value, key, acceptance=self._acceptance)
 
         call = self._calls[request] = _Call(None if key is None else delegate)
-        async with delegate() as handle:  # without a key of its own it ends where it is given up here
+        async with delegate() as handle:  # without its own key the task ends if it is given up here
             call.task = handle.id
         return call.task
 
     async def _cancel(self, ctx: _Context, params: CancelledNotificationParams) -> None:
-        """Have the task of a call end that the host has cancelled."""
+        """Cancel the task of a call that the host has cancelled."""
         call = self._calls.pop(str(params.request_id), None)
         if call is None:
             return
@@ -238,7 +238,7 @@ class ToolServer:
             with anyio.move_on_after(_AWAY_AFTER) as scope:
                 if call.task is not None:
                     await self._client.cancel(call.task, reason)
-                elif call.again is not None:  # without a key of its own it has been given up
+                elif call.again is not None:  # without its own key the task has been given up
                     async with call.again() as handle:
                         await handle.cancel(reason)
         except A2AError as error:
@@ -252,7 +252,7 @@ class ToolServer:
     async def _followed(
         self, ctx: _Context, task: str, tool: SkillTool | None, until: float, *, may_ask: bool
     ) -> _Result:
-        """Wait until a task stands still, and return what is to be said of it then; or that it still works."""
+        """Wait until a task stands still, and return what to say of it; or that it still works."""
         metadata: dict[str, Any] = {}
         told = 0.0
         with anyio.CancelScope(deadline=until), suppress(Unavailable, QuotaExceeded):  # the task goes on all the same
@@ -268,13 +268,13 @@ class ToolServer:
                             told = await _progressed(ctx, event, told)
                         elif event.generation > generation:
                             break
-        asked = _open_ask(metadata)  # the person had not answered yet
+        asked = _open_ask(metadata)  # the person has not answered yet
         return self._working(task, metadata) if asked is None else self._asking(task, Question(asked["question"]))
 
     async def _standing(
         self, ctx: _Context, task: str, found: dict[str, Any], tool: SkillTool | None, *, may_ask: bool
     ) -> _Result | None:
-        """Return what is said of a task that waits for somebody or has ended; None of one that goes on."""
+        """Return what to say of a task that waits for somebody or has ended; None if it goes on."""
         metadata = found["metadata"]
         match metadata["state"]:
             case "completed":
@@ -309,7 +309,7 @@ class ToolServer:
         return None
 
     async def _answer(self, task: str, number: int | None, given: Any) -> None:
-        """Give a task the answer of a person: to the question of that number, or to the one that it asks."""
+        """Answer a task's question for a person: the question with this number, or the open one."""
         asked = _open_ask((await self._client.get(task))["metadata"])
         if asked is None or number not in (None, asked["askNo"]):
             if number is None:
@@ -337,7 +337,7 @@ class ToolServer:
 
 
 def _open_ask(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first question of a task that has no answer yet."""
+    """Return the first unanswered question of a task."""
     return next((one for one in metadata.get("asks", ()) if one["isOpen"]), None)
 
 
@@ -349,7 +349,7 @@ def _key_of(ctx: _Context) -> str | None:
 
 
 def _accepted(params: CallToolRequestParams) -> dict[str, Any] | None:
-    """Return what the form says that a call is made again with; None where the person did not fill it in."""
+    """Return the filled-in form of a repeated call; None if the person did not fill it in."""
     given = (params.input_responses or {}).get("answer")
     return (given.content or {}) if isinstance(given, ElicitResult) and given.action == "accept" else None
 
@@ -357,12 +357,12 @@ def _accepted(params: CallToolRequestParams) -> dict[str, Any] | None:
 def _takes_forms(ctx: _Context) -> bool:
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities is not None else None
-    # Those of hosts before forms had a name are empty.
+    # Hosts from before forms had a name send an empty capability.
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
 async def _progressed(ctx: _Context, event: TaskEvent, told: float) -> float:
-    """Tell how far a task is, and return that. What is told grows with each notice, as MCP wants it."""
+    """Report a task's progress, and return it. As MCP requires, it grows with each notice."""
     progress = event.progress if event.progress is not None and event.progress > told else told + 1e-6
     await ctx.session.report_progress(progress, 1.0, event.note or None)
     return progress

@@ -1,7 +1,7 @@
-"""How long the gateway waits for a request: uvicorn waits for ever for one of which a part is there.
+"""Limits how long the gateway waits for a request: uvicorn waits forever for the rest of a partial one.
 
-Whoever reaches the gateway, with a token or without, could otherwise hold all the connections it takes, with a byte
-each. It knows connections, not requests: what is in one, and who may send it, is the application's.
+Without this, anybody who reaches the gateway, even without a token, could hold all its connections with a byte each.
+This module knows connections, not requests: the application decides what a request means and who may send it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 __all__ = ["BOUNDS", "PatientProtocol"]
 
 HEAD_S = 10.0
-"""Seconds from the connection, or from the first byte of a further request, until its head is whole."""
+"""Seconds from the connection, or from the first byte of a later request, until the head is complete."""
 BODY_S = 60.0
-"""Seconds from there until its body is whole. The application gives up before that, and answers; what comes of the body
-after its answer, or a refusal, is read all the same."""
+"""Seconds from there until the body is complete. The application gives up earlier, and answers; the rest of the body
+after its answer, or after a refusal, is read all the same."""
 BOUNDS: Final[dict[Any, float]] = {h11.IDLE: HEAD_S, h11.SEND_BODY: BODY_S}
-"""By h11's state of the peer, whose part of a request is awaited."""
+"""By h11's state of the peer: the part of a request that is awaited."""
 
 
 class PatientProtocol(H11Protocol):
-    """A connection of uvicorn that ends where a request does not become whole in time."""
+    """A uvicorn connection that ends if a request is not complete in time."""
 
     _coming: Any = None
-    """What of a request is awaited: h11's state of the peer, or None where nothing is that has begun."""
+    """The awaited part of a request: h11's state of the peer, or None if nothing is awaited."""
     _given_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

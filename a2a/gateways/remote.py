@@ -1,8 +1,8 @@
-"""An agent that speaks A2A elsewhere, as an agent of a coordinator here.
+"""A remote agent that speaks A2A, as an agent of a coordinator here.
 
-Each attempt at a task is carried to the remote agent, and followed there until it has ended. What was sent, and the id
-that the remote gave it, are a checkpoint: the next attempt goes on with the remote's task, and sends nothing again. How
-operations are asked, `calling` knows; leases and heartbeats are the agent's.
+Each attempt at a task is carried to the remote agent, and followed there until it ends. What was sent, and the id that
+the remote agent gave it, are a checkpoint: the next attempt goes on with the remote task, and sends nothing again.
+`calling` knows how to call operations; the agent does leases and heartbeats.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ AWAY: Final = 300.0
 """Seconds for which a remote agent may be away, by default."""
 _CARD_EVERY: Final = 300.0
 _PAUSES: Final = (0.5, 5.0)
-"""First and longest pause in seconds: between two looks, and before something is asked again."""
+"""First and longest pause in seconds, between two looks and before a repeat."""
 _CANCEL_WITHIN: Final = 10.0
-"""Seconds in which the remote's task may end once it was canceled."""
+"""Seconds in which the remote task may end after it was canceled."""
 _WORDS_MAX: Final = 20_000
 _NAME_MAX: Final = 96
 """Characters of an agent id before a `#` (spec ID-1)."""
 _TASK_MAX: Final = 128
-"""Of a task's id here."""
+"""Characters of a task id here."""
 _SLUG_MAX: Final = 32
-"""Of them for what the card calls its agent, so that there is room for where that is."""
+"""Characters of the agent's name on the card that go into its id, so that its address fits as well."""
 _TASK_NOT_FOUND, _UNSUPPORTED, _INTERNAL = -32001, -32004, -32603
 _ENDED: Final = frozenset(f"TASK_STATE_{name}" for name in ("COMPLETED", "FAILED", "CANCELED", "REJECTED"))
 _INTERRUPTED: Final = frozenset({"TASK_STATE_INPUT_REQUIRED", "TASK_STATE_AUTH_REQUIRED"})
 _OVER_HERE: Final = frozenset({"completed", "failed", "canceled", "rejected", "canceling"})
-"""States of a task in which nobody here goes on with what is done for it."""
+"""States of a task after which nobody here goes on with the remote task."""
 
 
 def agent_name(card: Mapping[str, Any], asked: str) -> str:
-    """Return the agent id for a remote agent (spec ID-1), the same whenever it is asked for.
+    """Return the agent id for a remote agent (spec ID-1), the same for every call.
 
-    `remote-` before it, so that no card takes the name of somebody here; and where it is behind it, as the cards of two
-    remote agents may have one name.
+    It starts with `remote-`, so that no card takes the name of an agent here. It ends with the address, because the
+    cards of two remote agents may have the same name.
 
     Args:
         card: the card.
@@ -69,7 +69,7 @@ def agent_name(card: Mapping[str, Any], asked: str) -> str:
     name = f"remote-{slug or 'agent'}@{fit}"
     if fit == at and not parts.query and len(name) <= _NAME_MAX:
         return name
-    # What a name has no room for may be all that tells two addresses apart.
+    # The part that does not fit may be the only difference between two addresses.
     digest = hashlib.sha256(f"{at}?{parts.query}".encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{name[: _NAME_MAX - 9]}-{digest}"
 
@@ -78,17 +78,17 @@ class RemoteAgent(Agent):
     """A remote agent, with the skills of its card.
 
     Args:
-        caller: asks its operations; its card was fetched.
+        caller: calls its operations; its card was fetched.
         card: that card.
-        name: the agent id here; by default after the card's name and its address.
+        name: the agent id here; by default made from the card's name and its address.
         concurrency: attempts it takes at once.
-        away: seconds for which it may be away before an attempt fails, and in which it answers a message.
+        away: seconds for which it may be away before an attempt fails, and in which it has to answer a message.
 
     Attributes:
-        came_back: set once a task that was carried has come to this agent's own coordinator: nothing is sent any more.
+        came_back: set once a carried task has come back to this agent's own coordinator; nothing is sent after that.
 
     Raises:
-        ValueError: the card names no skill, or one that cannot be one here.
+        ValueError: the card names no skill, or one that is not valid here.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RemoteAgent(Agent):
         self.away = away
         self.came_back = asyncio.Event()
         self.leads_elsewhere = False
-        """Whether a task of the remote's was looked for here, and is none of this coordinator's."""
+        """Whether a remote task was looked up here, and is not one of this coordinator's."""
         self._take(card)
 
     def _take(self, card: Mapping[str, Any]) -> None:
@@ -124,11 +124,11 @@ class RemoteAgent(Agent):
             self.skill(id=skill_id, description=skill["description"], tags=skill["tags"], takes_value=True)(carry)
 
     def card(self) -> dict[str, Any]:
-        """Return the agent's card: the skills as the remote's card has them, and where that is."""
+        """Return the agent's card: the skills as on the remote card, and its URL."""
         return super().card() | {"skills": list(self.skill_cards.values())}
 
     async def keep_card(self, every: float = _CARD_EVERY) -> None:
-        """Look for a changed card again and again, and tell the coordinator of one."""
+        """Check regularly whether the card has changed, and tell the coordinator if it has."""
         while True:
             await anyio.sleep(every)
             try:
@@ -142,7 +142,7 @@ class RemoteAgent(Agent):
 
 
 def _skill_cards(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the skills of a card as they stand on a card here, by id."""
+    """Return the skills of a card by id, in the form of a card here."""
     offered = card.get("skills")
     cards = {}
     for one in offered if isinstance(offered, list) else []:
@@ -175,15 +175,15 @@ class _Errand:
         self._before: dict[str, Any] = {} if left.get("rev") == task.rev else left
         """What the revision before this one has left."""
         self._kept: dict[str, Any] = left if left.get("rev") == task.rev else {"rev": task.rev, "at": self._at}
-        """What the next attempt finds."""
+        """The checkpoint for the next attempt."""
         self._pending: dict[str, Any] | None = None
         """The message that is not known to have arrived."""
         self._answers: dict[str, dict[str, Any]] = {}
         """Question to the message that answers it."""
         self._question = ""
-        """The one that the pending message answers."""
+        """The question that the pending message answers."""
         self._delivered: set[str] = set()
-        """Questions whose answer the remote has."""
+        """Questions whose answers the remote agent has."""
         self._streams = remote.streams
         self._note = ""
         self._state = ""
@@ -193,7 +193,7 @@ class _Errand:
         self._was_refused = False
 
     async def run(self) -> Any:
-        """Carry it, and return the result.
+        """Carry the attempt, and return the result.
 
         Raises:
             AttemptFailed: it ended without one.
@@ -244,7 +244,7 @@ class _Errand:
     # What is asked ----------------------------------------------------------------------------------------------------
 
     async def _exchange(self) -> dict[str, Any] | None:
-        """Send what is to be sent, or else look; return the Task that stands still or the Message, or None."""
+        """Send the pending message, or else look; return the Task once it stands still, or the Message, or None."""
         if self._pending is None:
             task = await self._caller.call("GetTask", {"id": self._kept["task"], "historyLength": 0})
             await self._heard({"task": task})
@@ -272,14 +272,14 @@ class _Errand:
                 await self._heard(event)
                 told = event.get("task") or event.get("statusUpdate")
                 if told and self._stands_still(_status(told)):
-                    return None  # the whole task has its artifacts
+                    return None  # only the whole task has its artifacts
         if self._pending is not None:
             raise Unanswered("a stream ended before it said anything")
         await self._paused()
         return None
 
     async def _heard(self, event: Mapping[str, Any]) -> None:
-        """Keep the remote's ids as soon as they are known, and tell what it says."""
+        """Keep the remote ids as soon as they are known, and report what the remote agent says."""
         told = _object(event.get("task") or event.get("statusUpdate") or event.get("artifactUpdate"))
         task, context = _text(told.get("id") or told.get("taskId")), _text(told.get("contextId"))
         if not task:
@@ -314,32 +314,32 @@ class _Errand:
         return message
 
     async def _share(self, context: str) -> None:
-        """Keep the remote's context, for the next attempt and for the other tasks of the context here."""
+        """Keep the remote context, for the next attempt and for other tasks of the context here."""
         self._kept["context"] = context or self._kept["sent_in"]
         if "task" in self._kept:
             await self._task.checkpoint(self._kept, portable=False)
         if context and context != self._kept["sent_in"]:
-            with suppress(Refused):  # another task of the context was first, or it takes nothing more
+            with suppress(Refused):  # another task of the context was first, or the context is full
                 await self._task.context.put(self._key, context, if_rev=0)
 
     def _stands_still(self, status: Mapping[str, Any]) -> bool:
         if status["state"] == "TASK_STATE_INPUT_REQUIRED" and _question(status) in self._delivered:
-            return False  # it has not looked at the answer yet
+            return False  # the remote agent has not seen the answer yet
         return status["state"] in _ENDED | _INTERRUPTED
 
     # What is said -----------------------------------------------------------------------------------------------------
 
     @property
     def _key(self) -> str:
-        """Where the tasks of a context find the remote's."""
+        """The key under which the tasks of a context find the remote context."""
         return f"remote:{self._at}"[:256]
 
     def _message_id(self, step: str) -> str:
-        """Return a message's id, the same in each attempt: a remote that knows repeats by it does nothing twice."""
+        """Return a message's id, the same in each attempt: a remote agent that detects repeats does nothing twice."""
         return self._task.effect_key(step)
 
     async def _first(self) -> dict[str, Any]:
-        """Return the message that begins the remote's task: the same one in each attempt, as its id is."""
+        """Return the message that begins the remote task: the same one, with the same id, in each attempt."""
         task = self._task
         if "sent_in" not in self._kept:
             context = self._before.get("context")
@@ -365,7 +365,7 @@ class _Errand:
         return message
 
     async def _answer(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the delegator what the remote asks, and return the answer as a message."""
+        """Ask the delegator the remote agent's question, and return the answer as a message."""
         self._question = question = _question(found["status"])
         asked = self._kept.setdefault("asked", [])
         if question not in asked:
@@ -373,7 +373,7 @@ class _Errand:
             await self._task.checkpoint(self._kept, portable=False)
         if question not in self._answers:
             number = asked.index(question) + 1
-            # In the same words it would be the same question, and have the answer that was given before.
+            # In the same words it would be the same question, and get the previous answer.
             again = f" (question {number})" if number > 1 else ""
             asks = _asks(found["status"].get("message"))
             said = await self._task.ask((asks.pop("question") or "The remote agent wants more input.") + again, **asks)
@@ -388,13 +388,13 @@ class _Errand:
         return self._answers[question]
 
     async def _canceled(self) -> dict[str, Any] | None:
-        """Have the remote's task end, unless somebody goes on with it here, and return what it has come to."""
+        """Cancel the remote task, unless somebody here goes on with it, and return its end."""
         try:
             here = await self._task.get(self._task.id)
         except A2AError:
             return None
         if here["metadata"]["state"] not in _OVER_HERE:
-            return None  # the attempt was lost, and the next one takes the remote's task up
+            return None  # the attempt was lost, and the next one resumes the remote task
         named = {"id": self._kept["task"]}
         with suppress(Faulted, Unanswered):
             await self._caller.call("CancelTask", named, within=_CANCEL_WITHIN)
@@ -418,7 +418,7 @@ class _Errand:
         """
         if self._pending is not None and self._pending is sent:
             if "taskId" in self._pending:
-                self._pending = None  # whether it has the answer, its task shows
+                self._pending = None  # its task shows whether the answer arrived
             elif self._irreversible and error.may_count:
                 raise self._doubtful(str(error))
         now = asyncio.get_running_loop().time()
@@ -426,7 +426,7 @@ class _Errand:
             self._away_since = now - error.waited
         if now - self._away_since >= self._remote.away:
             if self._irreversible and self._pending is not None:
-                del self._kept["sent_in"]  # nothing has arrived, and the next attempt may try
+                del self._kept["sent_in"]  # nothing has arrived, so the next attempt may try
                 await self._task.checkpoint(self._kept, portable=False)
             detail = f"no answer from the remote agent for {now - self._away_since:.0f} s: {error}"
             raise AttemptFailed(detail, code="remote_away", retryable=True)
@@ -437,7 +437,7 @@ class _Errand:
         await self._paused()
 
     async def _refused(self, error: Faulted, sent: Mapping[str, Any] | None) -> None:
-        """Answer an error of A2A's: go on in another way, or give up.
+        """Handle an error of A2A: go on in another way, or give up.
 
         Raises:
             AttemptFailed: there is no other way.
@@ -446,7 +446,7 @@ class _Errand:
         if self._pending is not None and self._pending is sent:
             if "taskId" in self._pending and code in (_TASK_NOT_FOUND, _UNSUPPORTED) and not self._was_refused:
                 self._was_refused = True
-                self._pending = None  # it may have ended meanwhile, as its task shows
+                self._pending = None  # the task may have ended meanwhile, and will show it
                 return
             retryable = code == _INTERNAL and not self._irreversible
             raise AttemptFailed(f"the remote agent refuses: {error}", code="remote_refused", retryable=retryable)
@@ -459,13 +459,13 @@ class _Errand:
             log.warning("task %s: %s lost its task, and is sent the message again", self._task.id, self._at)
             self._pending = await self._first()
         elif code == _UNSUPPORTED:
-            self._streams = False  # no streams, or the task has ended: looking tells
+            self._streams = False  # no streams, or the task has ended: a look will tell
             await self._paused()
-        else:  # its task may go on, whatever is wrong with the questions for it
+        else:  # its task may go on, whatever is wrong with requests about it
             await self._waited_out(Unanswered(str(error)), sent)
 
     async def _look_here(self, task: str) -> None:
-        """Look whether the remote's task is one of this coordinator's, which would come to this agent again.
+        """Check whether the remote task is one of this coordinator's, which would come to this agent again.
 
         Raises:
             AttemptFailed: it is, and was canceled.
@@ -477,7 +477,7 @@ class _Errand:
             except (NotFound, Gone):
                 pass
             except A2AError:
-                return  # the next one that is heard of may be looked for
+                return  # the next remote task can be looked up instead
         # A task of another ledger may have the same id, but not this key (FENCE-8).
         if _object(found.get("metadata")).get("key") != self._message_id("message"):
             self._remote.leads_elsewhere = True
@@ -496,7 +496,7 @@ class _Errand:
         return AttemptFailed(f"{named}, and what is irreversible is not sent again: {why}", code="remote_doubtful")
 
     async def _paused(self) -> None:
-        # Jitter, so that many that lost one remote agent do not come back together.
+        # With jitter, so that many that lost one remote agent do not come back together.
         await anyio.sleep(self._pause * random.uniform(0.5, 1.0))
         self._pause = min(self._pause * 2, _PAUSES[1])
 
@@ -505,7 +505,7 @@ class _Errand:
 
 
 def _parts(value: Any, modes: list[str]) -> list[dict[str, Any]]:
-    """Return a value as the parts of a message, in a form that the remote's skill takes."""
+    """Return a value as the parts of a message, in a form that the remote skill takes."""
     if isinstance(value, list) and are_parts(value):
         return value
     takes_json = any(mode.partition(";")[0].endswith(("json", "*/*", "application/*")) for mode in modes)
@@ -520,7 +520,7 @@ def _parts(value: Any, modes: list[str]) -> list[dict[str, Any]]:
 
 
 def _result(task: Mapping[str, Any]) -> Any:
-    """Return the value of what a remote task has come to: its artifacts, else what it said at the end."""
+    """Return the value of a remote task's result: its artifacts, else its last message."""
     artifacts = task.get("artifacts")
     parts = [part for one in artifacts if isinstance(one, dict) for part in one.get("parts") or []] if artifacts else []
     return _value(parts or _object(task["status"].get("message")).get("parts") or [])
@@ -542,7 +542,7 @@ def _value(parts: Any) -> Any:
 
 
 def _status(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's status, with a text as its state."""
+    """Return a task's status; its state is a non-empty text."""
     status = _object(task.get("status"))
     if not _text(status.get("state")):
         raise useless("expected the state of a task, got none")
@@ -550,13 +550,13 @@ def _status(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _question(status: Mapping[str, Any]) -> str:
-    """Return what tells a question apart from every other one of its task."""
+    """Return an identifier that tells a question apart from all others of its task."""
     message = _object(status.get("message"))
     return _text(message.get("messageId")) or f"{_text(status.get('timestamp'))} {_words(message)[:200]}"
 
 
 def _asks(message: Any) -> dict[str, Any]:
-    """Return a question as `TaskContext.ask` takes it: one that was put so there has its options and its schema."""
+    """Return a question as arguments of `TaskContext.ask`, with options and schema if it was asked that way."""
     parts = _object(message).get("parts")
     data = _object(_object(parts[0]).get("data")) if isinstance(parts, list) and len(parts) == 1 else {}
     if not _text(data.get("question")) or len(encode(data)) > _WORDS_MAX:
@@ -571,7 +571,7 @@ def _asks(message: Any) -> dict[str, Any]:
 
 
 def _words(message: Any) -> str:
-    """Return what a message says, for a person to read."""
+    """Return the text of a message, for people."""
     parts = _object(message).get("parts")
     told = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     said = [_text(part.get("text")) or ("data" in part and encode(part["data"]).decode()) or "" for part in told]

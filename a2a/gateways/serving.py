@@ -1,4 +1,4 @@
-"""A gateway on an address of this machine, with its callers and their tokens, for as long as a block lasts."""
+"""A gateway on an address of this machine, with its callers and their tokens, for the duration of a block."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .patience import PatientProtocol
 __all__ = ["Gateway", "gateway"]
 
 _CONNECTIONS_MAX = OPEN_MAX + 256
-"""Connections at a time, those between two requests among them; further ones get 503. Systems allow 1,024 files."""
+"""Connections at a time, including idle ones; further ones get 503. Systems allow 1,024 files."""
 _ENDS_WITHIN = 2
-"""Seconds behind the grace in which answers are written."""
+"""Seconds after the grace in which answers are written."""
 _CALLER = re.compile("[a-z0-9][a-z0-9.-]{0,63}")
-"""What a caller may be named: the name of a file as well, on systems to which `A` and `a` are one."""
+"""The valid names of callers. A name is also a file name, on systems where `A` and `a` are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Gateway:
     url: str
     """Where clients on this machine reach it."""
     token_files: Mapping[str, Path]
-    """By the caller's name what has the token; by an empty one where all callers are one."""
+    """The token's file by caller name; the name is empty if all callers are one."""
 
 
 class _Server(uvicorn.Server):
@@ -63,23 +63,23 @@ async def gateway(
     ssl: SSLContext | None = None,
     grace: float = 5.0,
 ) -> AsyncIterator[Gateway]:
-    """Have the agents of a coordinator reached by A2A over HTTP inside the block, and stop in good order at its end.
+    """Let A2A over HTTP reach the agents of a coordinator inside the block, and stop in good order at its end.
 
     Args:
-        clients: whose tasks they are: one client for all callers, or one for each of several by the caller's name, so
-            that none answers or cancels the tasks of another. They are entered here, once the address is taken.
+        clients: the owners of the tasks: one client for all callers, or one for each of several by the caller's name,
+            so that no caller answers or cancels the tasks of another. They are entered here, once the address is taken.
         listen: `HOST:PORT`; port 0 takes a free one.
-        public_url: where clients reach it, as behind a proxy; by default where it listens.
-        token: what the one caller shows; by default the one this user's state directory has for the address, drawn if
-            need be. Where there are several callers each has one there.
+        public_url: where clients reach it, for example behind a proxy; by default where it listens.
+        token: what the one caller shows; by default the one that this user's state directory has for the address, made
+            if need be. With several callers, each has one there.
         ssl: a server context; needed to listen beyond this machine.
-        grace: seconds at the end in which calls that wait may be answered. Streams end at once, and can be taken up.
+        grace: seconds at the end in which waiting calls may be answered. Streams end at once, and can be resumed.
 
     Raises:
-        ValueError: `listen` or `public_url` is no address, a caller has no name, or the token of another one;
-            UnsafeAddress: others reach it, and `ssl` is missing.
-        OSError: the address cannot be listened on.
-        ConnectError: no coordinator was reached, or it would not let the client in.
+        ValueError: `listen` or `public_url` is not an address, or a caller has no valid name, or another caller's
+            token; UnsafeAddress: others reach it, and `ssl` is missing.
+        OSError: cannot listen on the address.
+        ConnectError: no coordinator was reached, or it refused the client.
         StateDirectoryError: the token cannot be kept.
     """
     by_caller = clients if isinstance(clients, Mapping) else {"": clients}
@@ -133,7 +133,7 @@ async def gateway(
 
 @asynccontextmanager
 async def _entered(clients: Iterable[Client]) -> AsyncIterator[None]:
-    """Have clients entered inside a block. They leave side by side: one may take seconds where a coordinator hangs."""
+    """Enter clients inside a block. They leave concurrently: one may take seconds if its coordinator hangs."""
     entered = list[Client]()
     try:
         for client in clients:
@@ -156,7 +156,7 @@ def _check_callers(clients: Mapping[str, Client]) -> None:
 
 
 def _check_tokens(tokens: Mapping[str, tuple[str, Path]]) -> None:
-    """Whoever shows a token two callers have could be either of them."""
+    """Refuse a token that two callers have: its bearer could be either of them."""
     had = dict[str, Path]()
     for token, path in tokens.values():
         if token in had:

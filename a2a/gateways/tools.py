@@ -1,6 +1,6 @@
-"""Skills as tools of MCP: what they are called, what they take, and how a question and an outcome read to a model.
+"""Skills as MCP tools: their names, their arguments, and how a question and an outcome read to a model.
 
-Here nothing waits and nobody is asked: `mcp` has the calls.
+Nothing here waits or asks anybody: `mcp` handles the calls.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = [
 ]
 
 _NAME_MAX = 48
-"""Characters of a tool's name: models' APIs take 64, in which hosts put the server's name before it."""
+"""Characters of a tool's name: models' APIs take 64, including the server's name that hosts put in front."""
 _FIT = re.compile(rf"[A-Za-z0-9_-]{{1,{_NAME_MAX}}}")
 _TEXT_MAX = 100_000
-"""Characters of a result that a model is shown: hosts cut off what is larger, or refuse it."""
+"""Characters of a result shown to a model: hosts cut off or refuse larger ones."""
 _TOLD_MAX = 300
-"""Characters of what is said about an argument, in which it is quoted."""
+"""Characters of a complaint about an argument, which quotes it."""
 _SPLIT = frozenset(("allOf", "anyOf", "oneOf"))
-"""What models' APIs do not take at the root of an input schema."""
+"""Keywords that models' APIs do not take at the root of an input schema."""
 
 _FIELD = ("type", "enum", "minimum", "maximum", "minLength", "maxLength", "format")
-"""What a field of a form may say (MCP, elicitation)."""
+"""Keywords that a field of a form may have (MCP, elicitation)."""
 
 _TASK = {"type": "string", "description": "The task's id, as a result named it."}
 _NOTICE = {
@@ -54,7 +54,7 @@ _NOTICE = {
     "required": ["task", "state", "note"],
     "additionalProperties": False,
 }
-"""What a tool says in place of a result that is not there yet."""
+"""What a tool returns instead of a result that is not there yet."""
 STANDING = [
     Tool(
         name="get_task",
@@ -78,7 +78,7 @@ STANDING = [
         annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False),
     ),
 ]
-"""The tools that there always are."""
+"""The tools that always exist."""
 
 
 # Skills ---------------------------------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class SkillTool:
     Attributes:
         skill: its id.
         shown: the tool.
-        is_wrapped: its input is the argument `input`, as it is no object with named fields.
-        is_checked: the arguments are held against the schema; not where agents say different things about it.
+        is_wrapped: its input is the argument `input`, because it is not an object with named fields.
+        is_checked: the arguments are validated against the schema; not if agents disagree about the schema.
     """
 
     skill: str
@@ -104,7 +104,7 @@ class SkillTool:
         """Return the task's input.
 
         Raises:
-            ValueError: the arguments are not what the tool takes, and which of them.
+            ValueError: the arguments do not fit the tool; the text names the wrong ones.
         """
         if self.is_checked:
             check_arguments(self.shown, arguments)
@@ -112,10 +112,10 @@ class SkillTool:
 
 
 def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> None:
-    """Hold arguments against what a tool takes.
+    """Validate arguments against a tool's input schema.
 
     Raises:
-        ValueError: they do not fit, and which of them.
+        ValueError: they do not fit; the text names the wrong ones.
     """
     if wrong := _wrong(arguments, tool.input_schema):
         raise ValueError(f"{tool.name} does not take these arguments: {wrong}")
@@ -125,7 +125,7 @@ def tools_of(agents: Iterable[AgentInfo], chosen: Collection[str] = ()) -> dict[
     """Return the tools for the skills of the agents that take work, by name.
 
     Args:
-        chosen: the ids of the skills that are shown; all of them where it is empty.
+        chosen: the ids of the skills to show; if empty, all.
     """
     cards: dict[str, list[dict[str, Any]]] = {}
     for agent in sorted(agents, key=lambda agent: agent.agent_id):
@@ -137,7 +137,7 @@ def tools_of(agents: Iterable[AgentInfo], chosen: Collection[str] = ()) -> dict[
 
 
 def tool_names(skills: Iterable[str]) -> dict[str, str]:
-    """Return the names of skills as tools: ids that are fit for it as they are, and no name twice."""
+    """Return the tool names of skills: an id that fits stays unchanged, and no name occurs twice."""
     wanted = set(skills)
     reserved = {tool.name for tool in STANDING}
     names = {skill: skill for skill in wanted if _FIT.fullmatch(skill) and skill not in reserved}
@@ -145,7 +145,7 @@ def tool_names(skills: Iterable[str]) -> dict[str, str]:
         digest, length = hashlib.sha256(skill.encode()).hexdigest(), 8
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", skill)
         while (name := f"{stem[: _NAME_MAX - length - 1]}-{digest[:length]}") in names.values():
-            length += 8  # an id may be written to look like this one
+            length += 8  # another id may have been chosen to look like this name
         names[skill] = name
     return names
 
@@ -173,7 +173,7 @@ def _tool(name: str, cards: list[dict[str, Any]]) -> SkillTool:
 
 
 def _output_schema(card: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the tool returns, or a notice; None where hosts of MCP before 2026 could not take that."""
+    """Return the schema of a result or a notice; None if hosts of MCP before 2026 could not take it."""
     schema = card.get("outputSchema") or {}
     if schema.get("type") != "object" or not _is_schema(schema, for_hosts=True) or not _can_move(schema):
         return None
@@ -182,18 +182,18 @@ def _output_schema(card: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _inner(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a schema as it stands inside another one, and the definitions that go to the root of that."""
+    """Return a schema for embedding in another one, and the definitions that move to the root."""
     inner = {name: value for name, value in schema.items() if name not in ("$defs", "$schema")}
     return inner, {"$defs": schema["$defs"]} if "$defs" in schema else {}
 
 
 def _can_move(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a schema means the same inside another one: it refers to nothing but its definitions."""
+    """Tell whether a schema means the same inside another one: it refers only to its own definitions."""
     return re.search(r'"\$(?!defs"|schema"|ref": "#/\$defs/)', json.dumps(schema)) is None
 
 
 def _is_schema(schema: Any, *, for_hosts: bool = False) -> bool:
-    """Tell whether it is a JSON Schema; `for_hosts`: with patterns that Python knows, as hosts hold results against."""
+    """Tell whether it is a JSON Schema. With `for_hosts`, its patterns must be valid in Python, for hosts to check."""
     try:
         Draft202012Validator.check_schema(schema, FormatChecker(("regex",) if for_hosts else ()))
     except SchemaError:
@@ -202,11 +202,11 @@ def _is_schema(schema: Any, *, for_hosts: bool = False) -> bool:
 
 
 def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
-    """Return what does not fit, and where if not at the root; empty where all does, or where nobody here can tell."""
+    """Return what does not fit, and where unless at the root; empty if everything fits, or if we cannot tell."""
     try:
-        # Without a registry of its own, jsonschema fetches what a foreign card refers to.
+        # Without its own registry, jsonschema fetches what a foreign card refers to.
         error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
-    except (Unresolvable, RecursionError, re.error):  # a pattern may be of another language's kind
+    except (Unresolvable, RecursionError, re.error):  # a pattern may use another language's syntax
         return ""
     if error is None:
         return ""
@@ -218,10 +218,10 @@ def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
 
 
 def notice(task: str, state: str, note: str, value: Any = "") -> CallToolResult:
-    """Return what stands in place of a result that is not there, or not yet; a value is shown as far as there is room.
+    """Return what replaces a missing result, now or for good; a value is shown as far as it fits.
 
     Args:
-        note: what is said to a model, in words.
+        note: what to tell a model, in words.
     """
     text = f"{note}\n\n{text_of(value)[:_TEXT_MAX]}".rstrip()
     said = {"task": task, "state": state, "note": note}
@@ -229,7 +229,7 @@ def notice(task: str, state: str, note: str, value: Any = "") -> CallToolResult:
 
 
 def failure(text: str) -> CallToolResult:
-    """Return that nothing came of it, and why."""
+    """Return that a call has failed, and why."""
     return CallToolResult(content=[TextContent(text=text[:_TEXT_MAX])], is_error=True)
 
 
@@ -237,9 +237,9 @@ def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallTo
     """Return the result of a task.
 
     Args:
-        value: what its agent reported.
-        tool: what was called, if it is known here.
-        whole: how somebody gets all of it, as a command.
+        value: the value that its agent reported.
+        tool: the tool that was called, if known here.
+        whole: the command that shows the whole result.
     """
     schema = tool.shown.output_schema if tool is not None else None
     text = text_of(value)
@@ -253,7 +253,7 @@ def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallTo
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a model reads it: a text as it is, anything else as JSON."""
+    """Return a value as a model reads it: a text unchanged, anything else as JSON."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes, which are no text"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -261,7 +261,7 @@ def text_of(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """What a task asks, as `TaskContext.ask` made it or as any other JSON value."""
+    """A task's question, made by `TaskContext.ask` or any other JSON value."""
 
     asked: Any
 
@@ -272,7 +272,7 @@ class Question:
 
     @property
     def form(self) -> dict[str, Any]:
-        """The form that a host shows: one field, as MCP's forms have no fields inside fields."""
+        """The form that a host shows: one field, because MCP's forms have no nested fields."""
         options, schema = self._get("options"), self._get("schema")
         field: dict[str, Any] = {"type": "string"}
         if options and all(isinstance(option, str) for option in options) and not how_to_fill(options):
@@ -282,10 +282,10 @@ class Question:
         return {"type": "object", "properties": {"answer": field | {"title": "Answer"}}, "required": ["answer"]}
 
     def answer_of(self, given: Any) -> Any:
-        """Return the answer that was given: an option by its words or its number, else JSON where it parses, or a text.
+        """Return the given answer: an option by its words or its number, else JSON if it parses, or a text.
 
         Raises:
-            ValueError: it is none of the options, or not of the form that is asked for.
+            ValueError: it is none of the options, or does not fit the form.
         """
         options, schema = self._get("options"), self._get("schema")
         if isinstance(options, list) and options:
