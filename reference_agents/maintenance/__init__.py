@@ -1,8 +1,8 @@
-"""The maintenance squad: agents that change a Python repository together, and a judge that believes tests only.
+"""The maintenance squad: agents that change a Python repository together, and a judge that believes only tests.
 
-Every agent is a module with a variable `agent` and can be run: `python -m reference_agents.maintenance.judge`. What
-they hand to each other is in `shapes`; the work itself is in plain functions, so that it can be used and tested
-without a coordinator.
+Every agent is a module with a variable `agent` and can be run: `python -m reference_agents.maintenance.judge`. `shapes`
+has what they pass to each other. The work itself is in plain functions, so that it can be used and tested without a
+coordinator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ AGENTS: Final = (
     "deployer",
 )  # fmt: skip
 ON_DEMAND: Final = ("coder-model", "judge-model", "intent-model", "gremlin")
-"""What `--with` adds: some need to be told which model to talk to, one misbehaves."""
+"""Agents that `--with` adds: some need to be told which model to use, one misbehaves."""
 
 
 def _modules(names: tuple[str, ...]) -> dict[str, str]:

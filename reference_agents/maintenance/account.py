@@ -1,7 +1,7 @@
-"""The account of a judgement: what was refused with which patch and why, and whose work was taken in which order.
+"""The account of a judgement: what was refused, with which patch and why, and whose work was taken in which order.
 
-It is kept while the judge decides, so that whoever watches is told of each refusal as it happens, and becomes the
-judgement in the end. It decides nothing itself.
+It is kept while the judge decides, so that watchers are told of each refusal as it happens, and finally becomes the
+judgement. It decides nothing itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .workspace import patch_of
 __all__ = ["Account", "Outcome", "Recorder"]
 
 FULL_EXCERPTS_MAX: Final = 20
-"""Refusals that quote output; a judgement has to fit into one message."""
+"""How many refusals quote output; a judgement has to fit into one message."""
 
 Recorder = Callable[[Rejected], Awaitable[None]]
 """Told of each refusal as it happens."""
@@ -29,7 +29,7 @@ Recorder = Callable[[Rejected], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the judge came to."""
+    """The outcome of the judge's work."""
 
     verdict: Literal["accepted", "nothing", "no_evidence"]
     tree: str
@@ -41,14 +41,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Share:
-    """What was taken of one agent's work."""
+    """The part of one agent's work that was taken."""
 
     files: set[str] = field(default_factory=set)
     removed: int = 0
 
 
 class Account:
-    """What is written down of one decision."""
+    """The notes on one decision."""
 
     def __init__(self, workspace: Workspace, base: str, record: Recorder | None) -> None:
         self._workspace = workspace
@@ -60,20 +60,20 @@ class Account:
 
     @property
     def first(self) -> str | None:
-        """The agent whose work was taken first; None while none was."""
+        """The agent whose work was taken first, or None."""
         return next(iter(self._taken), None)
 
     def advise(self, advice: Advice) -> None:
-        """Write down what somebody said where the tests could not tell."""
+        """Note what an adviser said when the tests could not tell."""
         self._advice.append(advice)
 
     async def take(self, name: str, before: Trial | Sight, after: Trial | Sight) -> None:
-        """Write down that an agent's work leads from one tree to another."""
+        """Note that an agent's work leads from one tree to another."""
         paths = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
         self.accept(name, paths, before.total - after.total)
 
     def accept(self, name: str, paths: Sequence[str], removed: int) -> None:
-        """Write down what was taken of an agent's work."""
+        """Note what was taken of an agent's work."""
         share = self._taken.setdefault(name, _Share())
         share.files.update(paths)
         share.removed += removed
@@ -82,7 +82,7 @@ class Account:
         self, name: str, files: Sequence[str], reason: Any, detail: str, evidence: Evidence | None = None, *,
         tree: str = "", onto: str = "",
     ) -> None:  # fmt: skip
-        """Write a refusal down, with the patch it is about."""
+        """Note a refusal, with the patch it is about."""
         shown = evidence or no_evidence()
         if len(self._rejected) >= FULL_EXCERPTS_MAX:
             shown = shown | {"excerpt": ""}
@@ -106,7 +106,7 @@ class Account:
             await self._record(rejected)
 
     async def refuse_gainless(self, name: str, before: Trial | Sight, after: Trial | Sight) -> None:
-        """Write down that an agent's work makes nothing better."""
+        """Note that an agent's work improves nothing."""
         files = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
         detail = f"{after.total} findings would be left, {before.total} are without it"
         await self.refuse(name, files, "no_gain", detail, tree=after.tree, onto=before.tree)
@@ -143,7 +143,7 @@ def _tally(run: RunTally) -> RunTally:
 
 
 def _digest_of(judgement: Judgement) -> str:
-    """Digest what a second judge would have to find as well: times and the number of runs are not part of it."""
+    """Digest what a second judge would find as well; times and the number of runs are left out."""
     told: dict[str, Any] = {
         name: value for name, value in judgement.items() if name not in {"elapsed", "test_runs", "digest"}
     }

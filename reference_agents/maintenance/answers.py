@@ -1,7 +1,7 @@
-"""Answers of a model: asked for once, read strictly, and once sent back with what was wrong.
+"""Answers of a model: asked for once, read strictly, and sent back once with what was wrong.
 
-What can be read is decided by whoever asks; here are the two forms an answer comes in, a diff and JSON that matches a
-schema. It knows no tasks and believes nothing.
+The caller decides what is acceptable. This module knows the two forms of an answer: a diff, and JSON that matches a
+schema. It knows no tasks and trusts nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..chat import Chat, Message
 __all__ = ["Unusable", "answer", "read_diff", "read_json"]
 
 DETAIL_CHARS_MAX: Final = 1000
-"""Of what is wrong with an answer: git lists every hunk."""
+"""Characters of the complaint about an answer: git lists every hunk."""
 BLOCK: Final = re.compile(r"^```[^\S\n]*([\w-]*)[^\S\n]*\n(.*?)^```", re.M | re.S)
 REPAIR: Final = "This cannot be used: {reason}\nAnswer again, the whole of it, in the form you were asked for."
 """Enough for a model that only slipped; one that slips twice will slip a third time."""
@@ -37,10 +37,10 @@ async def answer(chat: Chat, system: str, question: str, read: Callable[[str], A
     """Ask a model, and return what was read from its answer.
 
     Args:
-        read: makes something of an answer, or raises `Unusable`; after that the model may repair it once.
+        read: reads an answer, or raises `Unusable`; then the model may repair the answer once.
 
     Raises:
-        AttemptFailed: the repaired answer is no use either (`bad_answer`), or there is none.
+        AttemptFailed: the repaired answer is useless too (`bad_answer`), or there is none.
     """
     messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
     said = await chat.say(messages)
@@ -60,7 +60,7 @@ async def answer(chat: Chat, system: str, question: str, read: Callable[[str], A
 
 
 def read_diff(text: str) -> bytes:
-    """Return the unified diff in an answer: its blocks of that name, or all of it.
+    """Return the unified diff in an answer: its blocks named `diff` or `patch`, or all of it.
 
     Raises:
         Unusable: there is none.

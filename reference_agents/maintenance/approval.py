@@ -1,6 +1,6 @@
 """Who approves a patch, what that person is asked, and what the answer means.
 
-Pure: the lead asks and acts. What is asked depends on nothing but results in the ledger, so that an attempt after a
+Pure functions: the lead asks and acts. The question depends only on results in the ledger, so that an attempt after a
 crash asks in the same words and gets the answer that was given.
 """
 
@@ -18,13 +18,13 @@ Approval = Literal["ask", "auto", "never"]
 """Who approves a patch: a person; nobody, as long as the evidence is good and safety does not refuse; or never."""
 
 HUMAN: Final = "human"
-"""Under which name a person's own patch is judged, and their approval noted."""
+"""The name under which a person's own patch is judged, and a person's approval noted."""
 REASONS_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person, or the lack of one, says about a patch."""
+    """What a person, or the absence of one, says about a patch."""
 
     verdict: Literal["approve", "reject", "rework", "edit"]
     text: str = ""
@@ -32,7 +32,7 @@ class Decision:
 
 
 def without_a_person(approve: Approval, judgement: Judgement, review: Review) -> tuple[Verdict, str] | None:
-    """Return how a run ends where nobody is asked; None where it goes on, to the commit or to a question."""
+    """Return how a run ends if nobody is asked; None if it goes on, to the commit or to a question."""
     if approve == "ask":
         return None
     if review["verdict"] == "refuse":
@@ -43,7 +43,7 @@ def without_a_person(approve: Approval, judgement: Judgement, review: Review) ->
 
 
 def question(workspace: Workspace, judgement: Judgement, review: Review, path: str, hint: str) -> tuple[str, list[str]]:
-    """Return what a person is asked about a patch, and the answers to choose from.
+    """Return the question to a person about a patch, and the answers to choose from.
 
     Args:
         path: where the patch can be read.
@@ -67,10 +67,10 @@ def question(workspace: Workspace, judgement: Judgement, review: Review, path: s
 
 
 def read_answer(answer: Any) -> Decision:
-    """Understand what a person answered when asked to approve.
+    """Interpret a person's answer to the question of approval.
 
-    Takes `approve`, `reject`, `reject: why` (which sends it back), `edit: PATH`, the same as an object with `decision`
-    and `feedback` or `patch`, and any other words as feedback.
+    Accepts `approve`, `reject`, `reject: why` (which sends it back), `edit: PATH`, the same as an object with
+    `decision` and `feedback` or `patch`, and treats any other words as feedback.
     """
     if isinstance(answer, dict):
         verdict = str(answer.get("decision", "")).strip().lower()

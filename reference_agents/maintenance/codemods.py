@@ -1,7 +1,7 @@
 """Rewrite Python files with libcst.
 
-A stand-alone script: `coder_libcst` runs it as a process of its own, because it computes for minutes and would keep
-an agent from answering. It reads its job from a file and writes one JSON line for each Python file it has looked at.
+A stand-alone script. `coder_libcst` runs it as a separate process, because it computes for minutes and would keep an
+agent from answering. It reads its job from a file and writes one JSON line for each Python file it has looked at.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ __all__ = [
 ]
 
 DOING = m.Call() | m.Await() | m.Yield() | m.NamedExpr()
-"""What is not the same when it is done twice, not at all, or in another order."""
+"""Expressions whose effect changes if they run twice, not at all, or in another order."""
 COLON = m.Lambda() | m.NamedExpr()
-"""What has a colon that an f-string takes for the beginning of a format."""
+"""Expressions with a colon that an f-string takes for the beginning of a format."""
 TEXT = m.SimpleString() | m.ConcatenatedString() | m.FormattedString()
 NO_TUPLES = (
     TEXT | m.Integer() | m.Float() | m.Comparison() | m.List() | m.ListComp() | m.GeneratorExp()
@@ -50,7 +50,7 @@ NO_TUPLES = (
     | m.Call(func=m.Name("str") | m.Name("repr") | m.Name("len") | m.Name("int") | m.Name("float") | m.Name("type"))
     | m.Call(func=m.Attribute(value=TEXT))
 )  # fmt: skip
-"""What is certainly no tuple, whose parts `%` would take one by one."""
+"""Expressions that are certainly not tuples, whose items `%` would take one by one."""
 OFFERS = m.Name("__all__") | m.Name("__slots__") | m.Name("__match_args__")
 NAMERS = (
     m.Name("getattr") | m.Name("hasattr") | m.Name("setattr") | m.Name("delattr") | m.Name("attrgetter")
@@ -60,19 +60,19 @@ BY_NAME = (
     NAMERS | m.Attribute(attr=NAMERS) | m.Attribute(value=OFFERS)
     | m.Attribute(value=m.Name("patch") | m.Attribute(attr=m.Name("patch")), attr=m.Name("object"))
 )  # fmt: skip
-"""Functions that take the name of something as a text; of whichever module, as `monkeypatch.setattr`."""
+"""Functions, of any module, that take the name of something as a text, such as `monkeypatch.setattr`."""
 LITERAL = m.Subscript(value=m.Name("Literal") | m.Attribute(attr=m.Name("Literal")))
 EXAMPLE = re.compile(r"^[^\S\n]*>>> ?", re.M)
 EXAMPLE_GOES_ON = re.compile(r"[^\S\n]*\.\.\. ?")
 NOT_IMPORTED = frozenset({"antigravity", "this", "__main__", "idlelib", "turtledemo", "test"})
 """Modules of the standard library that do something when they are imported."""
 WHOLE = m.Name() | m.Attribute() | m.Subscript() | m.Call() | m.SimpleString() | m.List()
-"""What an attribute or an index can be put behind."""
+"""Expressions that an attribute or an index can follow."""
 MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
 
 
 class _Format(ConvertFormatStringCommand):
-    """Turn `str.format` into f-strings that are the same."""
+    """Turn `str.format` into equivalent f-strings."""
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if m.matches(original_node.func, m.Attribute(value=m.SimpleString())) and not _stays_same(original_node):
@@ -81,7 +81,7 @@ class _Format(ConvertFormatStringCommand):
 
 
 class _Percent(ConvertPercentFormatStringCommand):
-    """Turn `%` into f-strings that are the same."""
+    """Turn `%` into equivalent f-strings."""
 
     def leave_BinaryOperation(
         self, original_node: cst.BinaryOperation, updated_node: cst.BinaryOperation
@@ -102,7 +102,7 @@ class _Percent(ConvertPercentFormatStringCommand):
 
 
 class _UnusedImports(RemoveUnusedImportsCommand):
-    """Take out unused imports, but for those that only see whether something is there."""
+    """Remove unused imports, except those that only check whether something exists."""
 
     def visit_Try(self, node: cst.Try) -> bool:
         return not any(handler.type is None or m.findall(handler.type, MISSING) for handler in node.handlers)
@@ -118,7 +118,7 @@ class _UnusedImports(RemoveUnusedImportsCommand):
 
 
 def _offers(names: Sequence[cst.ImportAlias] | cst.ImportStar) -> bool:
-    """Return whether an import is there for others, which `a as a` says."""
+    """Return whether an import re-exports a name, as `a as a` says."""
     return not isinstance(names, cst.ImportStar) and any(one.evaluated_alias == one.evaluated_name for one in names)
 
 
@@ -129,13 +129,13 @@ OPERATIONS: dict[str, tuple[type[Codemod], ...]] = {
 
 
 class Rename(cst.CSTTransformer):
-    """Give everything of one name another name, wherever this repository's own definitions make that likely right.
+    """Rename everything with one name, wherever this repository's own definitions make that likely right.
 
     Args:
-        bindings: what `bindings_of` found; a keyword argument follows only if there is a parameter of the old name,
-            an attribute only if something but a parameter has it.
-        ours: the modules of the repository; what is from others keeps its name. None are known if empty.
-        around: what is from others already before a file begins.
+        bindings: the result of `bindings_of`. A keyword argument is renamed only if a parameter has the old name, an
+            attribute only if something other than a parameter has it.
+        ours: the modules of the repository; names from other modules are kept. If empty, none are known.
+        around: names that are foreign before a file begins.
     """
 
     def __init__(
@@ -150,10 +150,10 @@ class Rename(cst.CSTTransformer):
         self._named: set[cst.CSTNode] = set()
         """Texts that stand for something with a name."""
         self._foreign: set[str] = set()
-        """What a file has from modules that are nobody's here."""
+        """Names that a file has from modules outside the repository."""
 
     def visit_Module(self, node: cst.Module) -> None:
-        """Look what a file has from elsewhere, and has under no other meaning."""
+        """Find the names that a file has from elsewhere, and with no other meaning."""
         try:
             tree = ast.parse(node.bytes)
         except (SyntaxError, ValueError, RecursionError):
@@ -179,13 +179,13 @@ class Rename(cst.CSTTransformer):
         return bool(self._ours) and module.partition(".")[0] not in self._ours
 
     def _is_theirs(self, node: cst.BaseExpression) -> bool:
-        """Return whether something is from elsewhere: `json`, `os.path`."""
+        """Return whether something comes from elsewhere: `json`, `os.path`."""
         while isinstance(node, cst.Attribute):
             node = node.value
         return isinstance(node, cst.Name) and node.value in self._foreign
 
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
-        """Keep the names of somebody else's modules."""
+        """Keep the names of foreign modules."""
         names = [
             alias.with_changes(name=was.name) if self._is_foreign(was.evaluated_name) else alias
             for was, alias in zip(original_node.names, updated_node.names, strict=True)
@@ -193,7 +193,7 @@ class Rename(cst.CSTTransformer):
         return updated_node.with_changes(names=names)
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
-        """Keep what somebody else's module calls its things."""
+        """Keep the names inside foreign modules."""
         module = cst.Module([]).code_for_node(original_node.module) if original_node.module else ""
         if isinstance(original_node.names, cst.ImportStar) or original_node.relative or not self._is_foreign(module):
             return updated_node
@@ -202,59 +202,59 @@ class Rename(cst.CSTTransformer):
         for was, alias in zip(original_node.names, updated_node.names, strict=True):
             kept = alias.with_changes(name=was.name)
             if was.asname is None and was.evaluated_name == self._old and self._old not in self._foreign:
-                kept = kept.with_changes(asname=cst.AsName(cst.Name(self._new)))  # one of several with that name
+                kept = kept.with_changes(asname=cst.AsName(cst.Name(self._new)))  # one of several things with that name
             names.append(kept)
         return updated_node.with_changes(module=original_node.module, names=names)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        """Keep the keywords of somebody else's function, where one can see that it is."""
+        """Keep the keywords of a foreign function, if it is visibly foreign."""
         if not self._is_theirs(original_node.func):
             return updated_node
         pairs = zip(original_node.args, updated_node.args, strict=True)
         return updated_node.with_changes(args=[arg.with_changes(keyword=was.keyword) for was, arg in pairs])
 
     def may_apply(self, source: bytes) -> bool:
-        """Look quickly whether a file has the old name in it."""
+        """Check quickly whether a file contains the old name."""
         return re.search(rb"\b" + re.escape(self._old.encode()) + rb"\b", source) is not None
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
-        """Rename every name but what is from elsewhere; what else goes too far is taken back around it."""
+        """Rename every name that is not foreign; the callers above it undo the renames that go too far."""
         is_ours = original_node.value == self._old and self._old not in self._foreign
         return updated_node.with_changes(value=self._new) if is_ours else updated_node
 
     def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
-        """Keep the keyword of somebody else's function."""
+        """Keep the keyword of a foreign function."""
         return (
             updated_node if "parameter" in self._bindings else updated_node.with_changes(keyword=original_node.keyword)
         )
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.Attribute:
-        """Keep the attribute of what is from elsewhere, and if the old name is a parameter and nothing else."""
+        """Keep an attribute of something foreign, and any attribute if only a parameter has the old name."""
         is_ours = self._bindings - {"parameter"} and not self._is_theirs(original_node.value)
         return updated_node if is_ours else updated_node.with_changes(attr=original_node.attr)
 
     def visit_Annotation(self, node: cst.Annotation) -> None:
-        """Look for names that are written as text: `-> "Job"`."""
+        """Find names that are written as text: `-> "Job"`."""
         self._find_named(node)
 
     def visit_Call(self, node: cst.Call) -> None:
-        """Look for names that are given as text: `getattr(thing, "name")`, `cast("Job", thing)`."""
+        """Find names that are passed as text: `getattr(thing, "name")`, `cast("Job", thing)`."""
         if m.matches(node.func, BY_NAME):
             for arg in node.args:
                 self._find_named(arg.value)
 
     def visit_Assign(self, node: cst.Assign) -> None:
-        """Look for what is offered."""
+        """Find names that are exported."""
         if any(m.matches(target.target, OFFERS) for target in node.targets):
             self._find_named(node.value)
 
     def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
-        """Look for what is offered."""
+        """Find names that are exported."""
         if node.value and m.matches(node.target, OFFERS):
             self._find_named(node.value)
 
     def visit_AugAssign(self, node: cst.AugAssign) -> None:
-        """Look for what is offered."""
+        """Find names that are exported."""
         if m.matches(node.target, OFFERS):
             self._find_named(node.value)
 
@@ -265,9 +265,9 @@ class Rename(cst.CSTTransformer):
         self._named.update(texts)
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
-        """Rename a text that is exactly the name where it stands for it; anywhere else, as a key, it is data.
+        """Rename a text that is exactly the name, if it stands for the name; elsewhere, such as a key, it is data.
 
-        In a text with examples (`>>>`) these are code like any other.
+        In a text with examples (`>>>`), the examples are renamed like any other code.
         """
         if EXAMPLE.search(original_node.raw_value) and "b" not in original_node.prefix:
             raw = original_node.raw_value
@@ -278,7 +278,7 @@ class Rename(cst.CSTTransformer):
         return updated_node.with_changes(value=original_node.value.replace(self._old, self._new))
 
     def _in_examples(self, text: str) -> str:
-        """Return a text in whose examples the name is the new one; as it is where they are no Python."""
+        """Return a text with the name replaced in its examples, or unchanged if they are not Python."""
         lines = text.split("\n")
         at: list[tuple[int, int]] = []
         for number, line in enumerate(lines):
@@ -289,7 +289,7 @@ class Rename(cst.CSTTransformer):
         try:
             inner = Rename(self._old, self._new, self._bindings, self._ours, self._foreign)
             renamed = cst.parse_module(code).visit(inner).code.split("\n")
-        except Exception:  # noqa: BLE001 - whatever libcst stumbles over, the text stays as it is
+        except Exception:  # noqa: BLE001 - whatever libcst cannot handle, the text stays unchanged
             return text
         if len(renamed) != len(at):
             return text
@@ -299,7 +299,7 @@ class Rename(cst.CSTTransformer):
 
 
 def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:
-    """Return in which ways some files bind a name: `definition`, `variable`, `attribute`, `parameter`."""
+    """Return the ways in which some files bind a name: `definition`, `variable`, `attribute`, `parameter`."""
     found: set[str] = set()
     for source in sources:
         try:
@@ -322,7 +322,7 @@ def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:
                 found.add(kind)
         classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         if any(_is_field(part, name) for node in classes if node.decorator_list or node.bases for part in node.body):
-            found.add("parameter")  # of what makes such a thing, as with a dataclass or a NamedTuple
+            found.add("parameter")  # of the generated constructor, as with a dataclass or a NamedTuple
     return found
 
 
@@ -331,9 +331,9 @@ def _is_field(node: ast.stmt, name: str) -> bool:
 
 
 def others_named(qualifier: str, name: str, sources: Mapping[str, bytes]) -> list[str]:
-    """Return what else has a name than the one that a qualifier means; the qualified name itself if nothing is meant.
+    """Return what else has a name than the meaning of a qualifier; the qualified name itself if that means nothing.
 
-    In the text nothing tells which of them `x.name` is.
+    The text of `x.name` does not tell which of them it is.
     """
     wanted = qualifier.rpartition(".")[2]
     meant, others = 0, []
@@ -373,10 +373,10 @@ def _targets(node: ast.Assign | ast.AnnAssign) -> Iterator[ast.AST]:
 
 
 def overridden(name: str, sources: Mapping[str, bytes], ours: Iterable[str] = ()) -> list[str]:
-    """Return where classes have a name because a class of Python's own that they inherit from looks for it.
+    """Return where classes have a name because an inherited class of Python's own looks for it.
 
     Args:
-        ours: the modules of the repository, which stand before those of the same name.
+        ours: the modules of the repository, which take precedence over others of the same name.
     """
     known = sys.stdlib_module_names - NOT_IMPORTED - frozenset(ours)
     classes: list[tuple[str, ast.ClassDef, list[str]]] = []
@@ -392,7 +392,7 @@ def overridden(name: str, sources: Mapping[str, bytes], ours: Iterable[str] = ()
                 parts = [base.partition(".") for base in said]
                 classes.append((path, node, [meant.get(head, head) + dot + rest for head, dot, rest in parts]))
     theirs: dict[str, str] = {}
-    """Class of the repository, by its name alone, to the one of Python's own that has the name."""
+    """Class of the repository, by its bare name, to the class of Python's own that has the name."""
     changed = True
     while changed:
         changed = False
@@ -409,7 +409,7 @@ def overridden(name: str, sources: Mapping[str, bytes], ours: Iterable[str] = ()
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:
-    """Return what the names that a file imports stand for."""
+    """Return the meaning of the names that a file imports."""
     meant: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -420,19 +420,19 @@ def _imported(tree: ast.AST) -> dict[str, str]:
 
 
 def _has(base: str, name: str, modules: Set[str]) -> str:
-    """Return a class of one of these modules if it has a name, else nothing."""
+    """Return a class of one of these modules if it has a name, else an empty text."""
     module, _, owner = base.rpartition(".")
     if module.partition(".")[0] not in modules:
         return ""
     try:
         found = getattr(importlib.import_module(module), owner, None)
-    except Exception:  # noqa: BLE001 - not every module is there on every machine
+    except Exception:  # noqa: BLE001 - not every module exists on every machine
         return ""
     return base if isinstance(found, type) and hasattr(found, name) else ""
 
 
 def clash_in(source: bytes, old: str, new: str) -> str:
-    """Return where a file would have one name for two things if the old one became the new one, or nothing."""
+    """Return where the rename would give two things in a file the same name, or an empty text."""
     try:
         tree = ast.parse(source)
         top = symtable.symtable(source, "a file", "exec")  # type: ignore[arg-type]  # it takes what `compile` does
@@ -448,13 +448,13 @@ def clash_in(source: bytes, old: str, new: str) -> str:
 
 
 def _is_own(node: ast.Attribute) -> bool:
-    """Return whether something is given to `self`."""
+    """Return whether a value is assigned to an attribute of `self`."""
     return isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
 def _clash(scope: symtable.SymbolTable, around: tuple[symtable.SymbolTable, ...], old: str, new: str) -> str:
-    """Return the first scope in which a name would be taken for another."""
-    # A class is no scope for the functions in it.
+    """Return the first scope in which one name would be mistaken for the other."""
+    # Functions in a class do not see the class scope.
     chain = (scope, *(outer for outer in around if outer.get_type() != "class"))
     for used, taken in ((old, new), (new, old)):
         if used not in scope.get_identifiers():
@@ -478,7 +478,7 @@ def _binds(scope: symtable.SymbolTable, name: str) -> bool:
 
 
 def may_apply(step: str, source: bytes) -> bool:
-    """Look quickly whether a step could change a file: building libcst's metadata takes seconds for each file."""
+    """Check quickly whether a step could change a file: building libcst's metadata takes seconds for each file."""
     if step == "fstrings":
         return b".format(" in source or b"%" in source
     try:
@@ -498,7 +498,7 @@ def may_apply(step: str, source: bytes) -> bool:
 
 
 def module_name(path: str) -> tuple[str, str]:
-    """Return the name of a file's module and of its package, as far as its path tells; for relative imports."""
+    """Return the names of a file's module and its package, as far as its path tells, for relative imports."""
     parts = list(PurePosixPath(path).with_suffix("").parts)
     if parts[0] == "src" and len(parts) > 1:
         del parts[0]
@@ -508,16 +508,16 @@ def module_name(path: str) -> tuple[str, str]:
 
 
 def rewrite(source: bytes, path: str, steps: Sequence[str], rename: Rename | None = None) -> tuple[bytes, list[str]]:
-    """Return a file's new content, and what went wrong; a step that goes wrong is left out."""
+    """Return a file's new content, and what went wrong; a failed step is left out."""
     notes: list[str] = []
     try:
         module = cst.parse_module(source)
-    except Exception as exc:  # noqa: BLE001 - whatever libcst stumbles over, the file stays as it is
+    except Exception as exc:  # noqa: BLE001 - whatever libcst cannot handle, the file stays unchanged
         return source, [_said(exc)]
     name, package = module_name(path)
     for step in steps:
         if not may_apply(step, source) or (step == "unused-imports" and PurePosixPath(path).name == "__init__.py"):
-            continue  # what a package imports and does not use itself, it offers to others
+            continue  # a package offers to others what it imports and does not use itself
         for operation in OPERATIONS[step]:
             context = CodemodContext(filename=path, full_module_name=name, full_package_name=package)
             try:
@@ -594,7 +594,7 @@ def _one(file: Path, steps: Sequence[str], rename: Rename | None) -> dict[str, A
 
 
 def _stays_same(call: cst.Call) -> bool:
-    """Return whether an f-string does what a call of `format` does, each thing once and in the same order."""
+    """Return whether an f-string does the same as a call of `format`: each thing once and in the same order."""
     assert isinstance(call.func, cst.Attribute)
     assert isinstance(call.func.value, cst.SimpleString)
     given = {arg.keyword.value if arg.keyword else str(at): arg.value for at, arg in enumerate(call.args)}
@@ -608,7 +608,7 @@ def _stays_same(call: cst.Call) -> bool:
     for number, field in enumerate(fields):
         name, rest = re.match(r"([^.\[]*)(.*)", field, re.DOTALL).groups()  # type: ignore[union-attr]  # it always does
         if re.search(r"\[(?!\d+\])", rest):
-            return False  # the key is a text there, and would be a name
+            return False  # the key is a text there, and would become a name
         if rest and not m.matches(given.get(name or str(number), call), WHOLE):
             return False  # of `a + b` it would be the attribute of `b`
         used.append(name or str(number))
@@ -617,7 +617,7 @@ def _stays_same(call: cst.Call) -> bool:
 
 
 def _fields(text: str) -> Iterator[str]:
-    """Yield the names in the fields of a format, those in their own formats included."""
+    """Yield the names in the fields of a format, including those in nested formats."""
     for _, name, spec, _ in string.Formatter().parse(text):
         if name is not None:
             yield name
@@ -625,14 +625,14 @@ def _fields(text: str) -> Iterator[str]:
 
 
 def _fits(value: cst.BaseExpression) -> bool:
-    """Return whether something can stand between the braces of an f-string, also before Python 3.12."""
+    """Return whether an expression can stand between the braces of an f-string, even before Python 3.12."""
     code = cst.Module([]).code_for_node(value)
-    # Two braces that come together would stand for one in the text.
+    # Two adjacent braces would stand for a literal one.
     return not (code.startswith("{") or re.search(r"[\\\n#]", code) or m.findall(value, COLON) or _quotes(value))
 
 
 def _quotes(value: cst.BaseExpression) -> bool:
-    """Return whether there is a text in something that cannot stand in another one before Python 3.12."""
+    """Return whether an expression contains a text that cannot be nested in another before Python 3.12."""
     texts = [text for text in m.findall(value, TEXT) if not isinstance(text, cst.ConcatenatedString)]
     return any(not isinstance(text, cst.SimpleString) or re.search(r"['\"\\#]", text.raw_value) for text in texts)
 

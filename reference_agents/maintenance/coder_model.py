@@ -1,7 +1,7 @@
-"""A coder whose tool is a language model: it is shown the findings and the files they are in, and answers with a diff.
+"""A coder whose tool is a language model: it is shown the findings and their files, and answers with a diff.
 
-The diff is taken only if git can apply it and it changes nothing but lines of the files that were shown. Whether it is
-any good is for the tests and the judge to say, as with every other coder's.
+The diff is accepted only if git can apply it and it changes only lines of the files that were shown. Whether it is any
+good is for the tests and the judge to say, as with every other coder.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ TASKS: Final = {
     "remove-unused": "Remove what the findings say is unused.",
     "rename": "Rename {old} to {new} wherever it is meant, and nothing else.",
 }
-"""For each kind of plan what the squad means by it; the person's own words come with it."""
+"""What the squad means by each kind of plan; the person's own words come with it."""
 FINDINGS_SHOWN: Final = 200
-"""More do not help: what is alike is mended alike."""
+"""More do not help: similar findings are mended in the same way."""
 APPLY: Final = ("apply", "--recount", "--whitespace=nowarn")
 """Models count the lines of a hunk badly. Git counts them itself, and still insists on every line of context."""
 
@@ -88,10 +88,10 @@ async def use_model(job: Job, chat: Chat) -> list[str]:
 
 
 async def _check(folder: Path, diff: bytes, sources: Mapping[str, str]) -> None:
-    """Say what is wrong with a diff.
+    """Check a diff.
 
     Raises:
-        Unusable: it does not apply, or does something else than change lines of these files.
+        Unusable: it does not apply, or does something other than change lines of these files.
     """
     try:
         listed = await git.git(folder, *APPLY, "--numstat", "-z", "-", stdin=diff)
@@ -121,7 +121,7 @@ class _Material:
 
 
 async def _material(job: Job, chars_max: int) -> _Material:
-    """Choose the files that matter, the ones with the most to mend first, as many as one question carries."""
+    """Choose the files with the most to mend, as many as one question carries."""
     weights, findings = await _weights(job)
     sources: dict[str, str] = {}
     left_out = 0
@@ -174,7 +174,7 @@ def _lines(plan: Plan, shown: _Material) -> Iterator[str]:
 
 
 def _text(path: Path) -> str | None:
-    """Return a file as a model can read it and quote it back; None where it is no UTF-8, or has carriage returns."""
+    """Return a file as a model can read and quote it; None if it is not UTF-8, or has carriage returns."""
     content = path.read_bytes()
     try:
         return None if b"\r" in content else content.decode()

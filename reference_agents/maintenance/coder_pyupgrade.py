@@ -1,4 +1,4 @@
-"""A coder whose tool is pyupgrade: newer syntax for the Python versions that are left."""
+"""A coder whose tool is pyupgrade: newer syntax for the Python versions still supported."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .shapes import Plan, Proposal, Workspace
 __all__ = ["agent", "propose_patch", "use_pyupgrade"]
 
 BATCH: Final = 20
-"""Files for one run: it takes a second or so for them, and then there is something to report."""
+"""Files in one run: it takes about a second for these, and then there is something to report."""
 NEWEST: Final = 15
-"""The newest minor version of Python 3 that this pyupgrade has rules for."""
+"""The newest minor version of Python 3 for which this pyupgrade has rules."""
 
 agent = Agent(
     "coder-pyupgrade", version="1.0", description="Proposes pyupgrade's newer syntax.", concurrency=1,
@@ -47,7 +47,7 @@ async def use_pyupgrade(job: Job) -> list[str]:
         _option(job.plan["target"]),
         "--",
     ]
-    # Of a file in another encoding it says that it cannot, and ends as if it had failed with all of them.
+    # It reports a file in another encoding as unreadable, and then exits as if it had failed with all files.
     paths = [path for path in job.paths if _is_utf8((job.folder / path).read_bytes())]
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]

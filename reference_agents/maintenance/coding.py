@@ -1,7 +1,7 @@
-"""What the three coders share: from a workspace and a tree to a proposal.
+"""What the coders share: the way from a workspace and a tree to a proposal.
 
-A coder is a tool that rewrites files in a folder. Which files it may touch, where they are, what came of it and how
-it is written down is here; nothing in here believes that the result is any good.
+A coder is a tool that rewrites files in a folder. This module decides which files it may touch, provides the folder,
+and describes the result; it does not assume that the result is any good.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ TOOL_LIMITS: Final = Limits(seconds=900.0, memory=4 * 1024**3)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a tool is to do."""
+    """What a tool has to do."""
 
     folder: Path
     scratch: Path
     paths: Sequence[str]
-    """Below the folder; all of them are there."""
+    """Relative to the folder; all of them exist."""
     plan: Plan
     report: Report
 
@@ -53,10 +53,10 @@ async def make_proposal(
     files: Sequence[str] | None = None,
     report: Report = silent,
 ) -> Proposal:
-    """Let a tool work on a tree of its own and describe the result. The same inputs give the same proposal.
+    """Let a tool work on its own copy of a tree, and describe the result. The same inputs give the same proposal.
 
     Args:
-        agent: under which name to propose.
+        agent: the name under which to propose.
         onto: the tree or commit to build on; the base if empty.
         files: stay within these.
     """
@@ -81,6 +81,6 @@ async def make_proposal(
 
 
 def paths_in_scope(workspace: Workspace, plan: Plan, files: Sequence[str] | None) -> list[str]:
-    """Return the files a plan lets coders change, of those asked for."""
+    """Return the files that a plan lets coders change, of those asked for."""
     wanted = None if files is None else set(files)
     return [path for path in workspace["files"] if in_scope(plan, path) and (wanted is None or path in wanted)]

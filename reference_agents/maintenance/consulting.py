@@ -1,7 +1,7 @@
-"""One agent asking another one, by name, for something it can also do without.
+"""One agent asks another, by name, for something it can also do without.
 
-The answer is a sub-task with a key, so an attempt after a crash finds it. What is asked, and what is done where no
-answer comes, is the caller's business: the judge asks coders again, and judge and intent ask those with a model.
+The answer is a sub-task with a key, so an attempt after a crash finds it. The caller decides what to ask, and what to
+do without an answer: the judge asks coders again, and judge and intent ask the agents with a model.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..delegating import TIMERS, delegated, result_of
 __all__ = ["consult"]
 
 SECONDS: Final = 1200.0
-"""Whoever has not answered by then is taken to be gone."""
+"""An agent that has not answered by then is considered gone."""
 QUEUE: Final = 60.0
-"""Whoever is asked is idle while the asker works; one that does not take the question in a minute is away."""
+"""The agent is idle while the asker works; if it does not take the question within a minute, it is away."""
 
 
 async def consult(task: TaskContext, skill: str, question: dict[str, Any], key: str, name: str) -> Any:

@@ -1,8 +1,8 @@
-"""What a run has decided, in the context that its tasks share: its plan, and the patch that may be deployed.
+"""The decisions of a run, in the context that its tasks share: its plan, and the patch that may be deployed.
 
-The lead writes both by compare-and-set, and a person may write the plan as well. Whoever works on them reads them here,
-so that its result says on which revision it relies: where that has moved, nobody takes the result without a look (spec
-CTX-10). It knows of no step; what is done again is the lead's business.
+The lead writes both by compare-and-set; a person may write the plan as well. Agents that rely on them read them here,
+so that their results say which revision they rely on: if it has moved, the result is not accepted without a look (spec
+CTX-10). This module knows no steps; the lead decides what to do again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["APPROVAL", "PLAN", "Decided", "Decisions", "heed", "heed_approval"]
 PLAN: Final = "decisions/plan"
 APPROVAL: Final = "decisions/approval"
 REASON_CHARS_MAX: Final = 500
-"""Of a reason, in the history."""
+"""Characters of a reason in the history."""
 
 
 class Decided(TypedDict):
@@ -36,7 +36,7 @@ class Decided(TypedDict):
 
 
 async def heed(task: TaskContext, plan: Plan) -> None:
-    """Rely on the plan that a task was given being the one in force, as far as its context has one.
+    """Rely on the plan of a task, and check that it is the one in force, if its context has a plan.
 
     Raises:
         AttemptFailed: it is not.
@@ -47,7 +47,7 @@ async def heed(task: TaskContext, plan: Plan) -> None:
 
 
 async def heed_approval(task: TaskContext, patch_digest: str) -> None:
-    """Rely on a patch being the one that was approved, on the plan in force, as far as the context has a plan.
+    """Rely on a patch's approval, and check that it is for the plan in force, if the context has a plan.
 
     Raises:
         AttemptFailed: it is not.
@@ -65,20 +65,20 @@ def _moved(detail: str) -> AttemptFailed:
 
 @dataclass(slots=True)
 class Decisions:
-    """The decisions of one run, in the hands of its lead."""
+    """The decisions of one run, as its lead keeps them."""
 
     task: TaskContext
     plan: Plan
-    """The one that is worked on."""
+    """The plan being worked on."""
     rev: int = 0
     """Its revision in the context."""
     first: int = 0
     """The first revision of this run."""
     wrong: str = ""
-    """Why what was looked at last is no plan for this run; empty where it is one."""
+    """Why the value at the last look is not a plan for this run; empty if it is."""
 
     async def begin(self) -> None:
-        """Write the plan down, or find where an earlier attempt of this run did: from there it is gone through again.
+        """Write the plan, or find where an earlier attempt wrote it, and go through its revisions from there.
 
         Raises:
             AttemptFailed: another run that goes on has its plan in this context.
@@ -105,19 +105,19 @@ class Decisions:
                 raise AttemptFailed(detail, code="context_taken", retryable=False)
 
     async def _write(self, plan: Plan, rev: int, reason: str) -> int:
-        """Replace a revision of the plan. Where it is another by now the lead looks again, and contests nothing."""
+        """Replace a revision of the plan. If it has changed meanwhile, the lead looks again, and contests nothing."""
         change = ContextChange(PLAN, plan, if_rev=rev)
         return (await self.task.context.write([change], reason=reason[:REASON_CHARS_MAX], rebases=True))[PLAN]
 
     async def outdated(self) -> str:
-        """Return in words what has moved since the plan that is worked on, or nothing."""
+        """Return in words what has moved since the plan being worked on, or an empty text."""
         there = await self.task.context.get(PLAN)
         return "" if there.rev == self.rev else f"{PLAN} is at revision {there.rev}, by {there.author}"
 
     async def look(self) -> ContextValue:
-        """Take the plan in force as the one that is worked on, and return what was there.
+        """Adopt the plan in force as the one being worked on, and return what was there.
 
-        What is no plan for this run is replaced by the one before, and the history says why.
+        A value that is not a plan for this run is replaced by the previous plan, and the history says why.
         """
         there = await self.task.context.get(PLAN)
         self.wrong = _wrong(there.value)
@@ -125,12 +125,12 @@ class Decisions:
             self.plan, self.rev = there.value, there.rev
             return there
         reason = f"revision {there.rev} is no plan to go on with: {self.wrong}"
-        with contextlib.suppress(Conflict):  # it is another one already, which the next step will find
+        with contextlib.suppress(Conflict):  # it has already changed again, which the next step will find
             self.rev = await self._write(self.plan, there.rev, reason)
         return there
 
     async def change(self, plan: Plan, reason: str) -> None:
-        """Have another plan from now on; where somebody has written one since, that one."""
+        """Use another plan from now on, or the one that somebody has written since."""
         if plan == self.plan:
             return
         try:
@@ -141,7 +141,7 @@ class Decisions:
             self.plan = plan
 
     async def approve(self, patch_digest: str, by: str) -> bool:
-        """Write down that a patch may be deployed; False where the plan it was made on has moved."""
+        """Record that a patch may be deployed; False if the plan it was made on has moved."""
         context = self.task.context
         known, value = await context.get(APPROVAL), {"patch": patch_digest, "plan": self.rev, "by": by}
         if known.value == value:
@@ -153,14 +153,14 @@ class Decisions:
         return True
 
     async def told(self) -> list[Decided]:
-        """Return the revisions of the plan since this run has one."""
+        """Return the revisions of the plan since the first one of this run."""
         revisions = await self.task.context.history(PLAN)
         return [Decided(rev=it.rev, by=it.author, reason=it.reason) for it in revisions if it.rev >= self.first]
 
 
 def _wrong(value: Any) -> str:
-    """Return why a value is no plan of a change, or nothing."""
-    from .intent import check_plan  # what it takes to read a schema is needed by few runs
+    """Return why a value is not a plan of a change, or an empty text."""
+    from .intent import check_plan  # imported here because few runs need to read a schema
 
     try:
         plan = check_plan(value)

@@ -1,9 +1,9 @@
 """The deployer: makes a branch with one commit on it, and touches nothing else.
 
-The commit is built from objects, so no working tree, index or hook of the repository has a part in it. The branch
-moves by compare-and-swap, under the fence of the claim that the attempt was granted with: one that was thought dead and
-comes back after another is turned away by the repository itself. An effect key in the commit's trailer names what was
-asked for, so that asking again - after a crash, or because a message came twice - finds the commit that is there. It
+The commit is built from objects, so no working tree, index or hook of the repository is involved. The branch moves by
+compare-and-swap, under the fence of the claim that the attempt was granted with: if an attempt was presumed dead and
+comes back after another, the repository itself turns it away. An effect key in the commit's trailer identifies the
+request, so that a repeat - after a crash, or because a message came twice - finds the existing commit. The deployer
 never pushes.
 """
 
@@ -72,13 +72,13 @@ async def deploy_patch(
 
     Args:
         trailers: `Key: value`, one each; they say where the commit comes from.
-        fence: of the claim on the branch.
-        expected: the commit the branch is at; empty if there must be no such branch yet.
-        before_effect: called right before the branch moves; raises if it must not any more.
+        fence: the fence of the claim on the branch.
+        expected: the commit the branch is at; empty if the branch must not exist yet.
+        before_effect: called right before the branch moves; raises if it must no longer move.
 
     Raises:
         AttemptFailed: `bad_branch`, `bad_title`, `bad_trailer`, `empty_patch`, `fenced_off`, `branch_moved`,
-            `branch_checked_out`, or what `workspace.tree_of` raises. The branch is where it was then.
+            `branch_checked_out`, or what `workspace.tree_of` raises. The branch has not moved then.
     """
     repository, base = workspace["repository"], workspace["base"]
     ref = await _checked_ref(repository, branch)
@@ -90,7 +90,7 @@ async def deploy_patch(
     await report(0.3, f"committing on {branch}")
     guard = GitGuard(repository, branch)
     try:
-        await _guarded(lambda: guard.touch(fence))  # from now on nobody with an older claim gets in
+        await _guarded(lambda: guard.touch(fence))  # from now on the guard refuses older claims
     except OSError as exc:
         raise _refusal("branch_moved", f"{branch} cannot be guarded: {exc}") from exc
     there = await _tip(repository, ref)
@@ -108,7 +108,7 @@ async def deploy_patch(
     try:
         await _guarded(lambda: guard.advance(commit, fence, old=there or None))
     except (BranchMoved, OSError) as exc:
-        # Somebody was faster; perhaps an attempt of this same task that was thought dead.
+        # Somebody was faster, perhaps an attempt of this same task that was presumed dead.
         now = await _tip(repository, ref)
         if now and await _carries(repository, now, base, key):
             return Deployment(branch=branch, commit=now, created=False)
@@ -128,7 +128,7 @@ async def _checked_ref(repository: str, branch: str) -> str:
 
 
 async def _guarded(move: Callable[[], None]) -> None:
-    """Do what a guard of the branch lets only the newest holder of the claim do."""
+    """Do something that the branch's guard lets only the newest holder of the claim do."""
     try:
         await anyio.to_thread.run_sync(move)
     except FencedOff as exc:
@@ -149,7 +149,7 @@ def _message(title: str, trailers: Sequence[str]) -> str:
 
 
 async def _tip(repository: str, ref: str) -> str:
-    """Return the commit a branch is at; nothing if there is no such branch."""
+    """Return the commit a branch is at, or an empty text if the branch does not exist."""
     found = await git.git(repository, "for-each-ref", "--format=%(refname) %(objectname)", ref)
     for line in found.decode().splitlines():
         name, _, commit = line.partition(" ")
@@ -159,7 +159,7 @@ async def _tip(repository: str, ref: str) -> str:
 
 
 async def _carries(repository: str, commit: str, base: str, key: str) -> bool:
-    """Return whether a commit is the one asked for: right above the base, with the effect key in its trailer."""
+    """Tell whether a commit is the one asked for: directly on the base, with the effect key in its trailer."""
     told = await git.git(
         repository, "show", "--no-patch", "--no-show-signature",
         f"--format=%P%n%(trailers:key={EFFECT_KEY},valueonly,separator=%x2C)", commit,

@@ -1,8 +1,8 @@
-"""Make the virtual environment in which a repository's tests run.
+"""Makes the virtual environment in which a repository's tests run.
 
-Pytest is lent from this installation where it is there, else fetched. The repository's own build script runs in the
-sandbox, without the network; what it depends on is fetched afterwards, by name. The project's own modules are taken
-out of the environment again, so that tests can only ever see those of the tree they are run on.
+Pytest is borrowed from this installation if it is here, else fetched. The repository's own build script runs in the
+sandbox, without the network; its dependencies are fetched afterwards, by name. The project's own modules are removed
+from the environment again, so that tests can only see those of the tree they run on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BUILD_LIMITS: Final = Limits(seconds=300.0, memory=4 * 1024**3, file_size=512 * 
 BUILD_FETCHES_MAX: Final = 8
 READY: Final = "ready.json"
 TEST_EXTRAS: Final = "test,tests,testing"
-"""What projects call the things their tests need; pip only warns about those that are not there."""
+"""Usual names of the extras that tests need; pip only warns about missing ones."""
 DEFAULT_BUILD: Final = ("setuptools", "wheel")
 """What a project without a build section needs, by the rules of packaging."""
 PIP: Final = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--quiet")
@@ -55,7 +55,7 @@ async def make_environment(
 
     Args:
         work: a worktree at that commit; the build may leave files in it.
-        sandbox: what the build script runs in; None if it must not run at all.
+        sandbox: the sandbox for the build script; None if the script must not run at all.
     """
     parent = run_dir / "environments"
     owner = "venv-" + git.digest(f"{base} {sys.version} {sandbox}".encode())[:12]
@@ -75,8 +75,8 @@ async def make_environment(
 
 
 async def extend_environment(made: Environment, requirements: Sequence[str]) -> Environment:
-    """Fetch more into an environment; what cannot be had is told in its notes."""
-    # One by one: what is asked for in several places may be so for several versions of Python.
+    """Fetch more packages into an environment; its notes name those that cannot be fetched."""
+    # One by one: requirements from several places may name several versions for different versions of Python.
     failed = [await _fetch(made.python, requirement) for requirement in requirements]
     return Environment(made.python, (*made.notes, *filter(None, failed)))
 
@@ -108,7 +108,7 @@ class _Builder:
         self._sandbox = sandbox
 
     async def provide_pytest(self, report: Report) -> None:
-        """Lend pytest from this installation, or fetch it; in front of all that the project fetches.
+        """Borrow pytest from this installation, or fetch it; it comes before everything that the project fetches.
 
         The pytest that a project names may be too old for this Python.
         """
@@ -125,7 +125,7 @@ class _Builder:
         )
 
     async def install_project(self, report: Report) -> None:
-        """Build the project in the sandbox, then fetch what it says it depends on."""
+        """Build the project in the sandbox, then fetch its declared dependencies."""
         if not any((self._work.path / name).is_file() for name in ("setup.py", "pyproject.toml", "setup.cfg")):
             return
         await report(None, "fetching what the build needs")
@@ -133,7 +133,7 @@ class _Builder:
             return
         await report(None, "building the project")
         before, built, tried = self._installed(), await self._build(), set[str]()
-        while built.code != 0:  # its script may want what the project does not say, one after the other
+        while built.code != 0:  # the script may need undeclared packages, one after the other
             wanted = [it for it in requirements_of_build(built.text, self._work.path) if it not in tried]
             if not wanted or len(tried) >= BUILD_FETCHES_MAX or not await self._fetch(*wanted):
                 break
@@ -169,7 +169,7 @@ class _Builder:
 
 
 async def _fetch(python: str, *requirements: str, into: Path | None = None) -> str:
-    """Install from the index, into another folder than the environment's if one is named; return what went wrong."""
+    """Install from the index, into another folder if one is named; return what went wrong."""
     where = ["--target", str(into)] if into else []
     command = [*_pip(python, "install"), *where, "--prefer-binary", "--no-compile", "--", *requirements]
     done = await run(command, cwd=Path(python).parent, limits=INSTALL_LIMITS)
@@ -185,7 +185,7 @@ def _pip(python: str, verb: str) -> list[str]:
 def _version_of(tree: Path) -> dict[str, str]:
     """Return variables that tell a source distribution's version to builds that ask git for it.
 
-    Its commit is the squad's own, and no version: what such a build makes of it differs from one question to the next.
+    Its commit is the squad's own and has no version: what such a build makes of it differs each time.
     """
     try:
         told = email.message_from_bytes((tree / "PKG-INFO").read_bytes())["Version"]
@@ -206,7 +206,7 @@ def build_requirements(tree: Path) -> list[str]:
 
 
 def _lend(distribution: str, target: Path) -> None:
-    """Link a distribution and all it needs into a folder; nothing else of this installation becomes visible."""
+    """Link a distribution and everything it needs into a folder; nothing else of this installation becomes visible."""
     waiting, lent = [distribution], set()
     while waiting:
         name = waiting.pop()
@@ -217,7 +217,7 @@ def _lend(distribution: str, target: Path) -> None:
         try:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # needed on another platform or version only
+            continue  # needed only on another platform or version
         _link(found, target)
         for requirement in found.requires or []:
             match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
@@ -249,7 +249,7 @@ def _why(done: Finished) -> str:
         return "it took too long"
     lines = [line.strip() for line in done.text.splitlines() if line.strip()]
     for line, following in itertools.pairwise(lines):
-        if following == "[end of output]":  # of a build script, around which pip says that it failed
+        if following == "[end of output]":  # of a build script, which pip wraps in its own failure message
             return line[:300]
     errors = [line for line in lines if line.lower().startswith(("error", "modulenotfounderror"))]
     return (errors or lines or [f"exit code {done.code}"])[-1][:300]

@@ -41,19 +41,19 @@ __all__ = [
 ]
 
 PYTEST_OPTIONS: Final = ("-q", "--tb=short", "-p", "no:cacheprovider")
-"""Nothing is left in the tree."""
+"""They leave nothing in the tree."""
 ALL_THE_SAME: Final = "--continue-on-collection-errors"
 """A file that cannot be collected is a result like others."""
 BAD: Final = frozenset({"failed", "error"})
 TELLING: Final = frozenset({"passed", "xfailed", "xpassed"})
-"""Outcomes of tests that did run and said something good."""
+"""Outcomes of tests that ran and said something good."""
 LOOK_AGAIN: Final = 1.0
-"""Seconds between two looks at how many tests are through; only people read it."""
+"""Seconds between two looks at how many tests are done; only people read that."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How the tests of a repository are run; the same for the baseline and for everything compared with it."""
+    """How to run the tests of a repository; the same for the baseline and for everything compared with it."""
 
     python: str
     sandbox: Sandbox
@@ -69,8 +69,7 @@ class Run:
     outcomes: dict[str, Outcome]
     output: str
     code: int
-    """Pytest's exit code; 2 means that it broke off, 4 that it did not understand its options, 5 that there was nothing
-    to run."""
+    """Pytest's exit code: 2 if it broke off, 4 if it did not understand its options, 5 if there was nothing to run."""
     timed_out: bool
     seconds: float
 
@@ -95,9 +94,9 @@ async def run_tests(
     """Run the tests of the tree in a worktree.
 
     Args:
-        expected: how many tests the baseline has, for telling how far the run is.
-        only: the tests to run; all, if none is named.
-        collects_all: run no test where there is a file that cannot be collected; the run then ends with code 2.
+        expected: how many tests the baseline has, for reporting progress.
+        only: the tests to run; if empty, all.
+        collects_all: run no test if a file cannot be collected; the run then ends with code 2.
     """
     home = work.scratch / "home"
     shutil.rmtree(home, ignore_errors=True)
@@ -120,18 +119,18 @@ async def run_tests(
         done = await run_foreign(
             settings.sandbox, command, cwd=work.path, writable=[work.path, home], env=env, limits=limits
         )
-    # Where the worktree is differs from attempt to attempt, and is nobody's business.
+    # The path of the worktree differs between attempts, and does not belong in the output.
     output = _output(done, settings).replace(f"{work.path}/", "")
     return Run(_read(written), output, done.code, done.timed_out, done.seconds)
 
 
 def unstable_tests(first: Mapping[str, Outcome], second: Mapping[str, Outcome]) -> list[str]:
-    """Return the tests that two runs on the same tree disagree about."""
+    """Return the tests on which two runs of the same tree disagree."""
     return sorted(test for test in first.keys() | second.keys() if first.get(test) != second.get(test))
 
 
 def compare(baseline: Baseline, run: Run) -> Evidence:
-    """Say what a run shows that the baseline did not: new failures, and tests that have fallen silent."""
+    """Return what a run shows beyond the baseline: new failures, and tests that no longer say anything."""
     failing, vanished = _against(baseline, run)
     return Evidence(
         failing=failing[:EVIDENCE_IDS_MAX],
@@ -148,7 +147,7 @@ def those_against(baseline: Baseline, run: Run) -> list[str]:
 
 
 def within(tests: Collection[str], baseline: Baseline, run: Run) -> tuple[Baseline, Run]:
-    """Return what a baseline and a run say of some tests; of the others the run may know nothing."""
+    """Restrict a baseline and a run to some tests; the run may have nothing on others."""
 
     def those(outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
         return {test: outcome for test, outcome in outcomes.items() if test in tests}
@@ -167,7 +166,7 @@ def no_evidence(excerpt: str = "") -> Evidence:
 
 
 def count(outcomes: Mapping[str, Outcome], seconds: float) -> RunTally:
-    """Put a run in figures."""
+    """Count the outcomes of a run."""
     values = list(outcomes.values())
     failed = sum(value in BAD for value in values)
     skipped = values.count("skipped")
@@ -181,7 +180,7 @@ def count(outcomes: Mapping[str, Outcome], seconds: float) -> RunTally:
 
 
 def _against(baseline: Baseline, run: Run) -> tuple[list[str], list[str]]:
-    """Return the tests that fail newly, and those that have fallen silent."""
+    """Return the tests that newly fail, and those that no longer say anything."""
     failing, vanished = [], []
     for test, now in run.outcomes.items():
         if now in BAD and baseline.outcomes.get(test) not in BAD and test not in baseline.unstable:
@@ -212,7 +211,7 @@ def _read(written: Path) -> dict[str, Outcome]:
 
 
 def _output(done: Finished, settings: RunSettings) -> str:
-    """Join what was said, with a last line about the limits if one of them ended it."""
+    """Join the output, with a last line about the limits if one of them ended the run."""
     text = done.text[-64 * 1024 :]
     if done.timed_out:
         text += f"\nthe tests were stopped after {settings.seconds:.0f} seconds\n"
@@ -222,7 +221,7 @@ def _output(done: Finished, settings: RunSettings) -> str:
 
 
 def _excerpt(output: str, failing: Sequence[str]) -> str:
-    """Cut the part of pytest's output that shows the first new failure, or else its end."""
+    """Cut out the part of pytest's output that shows the first new failure, or else its end."""
     for test in failing:
         for title in {test, test.rpartition("::")[2].partition("[")[0]}:
             for line in (f"_ {title} _", f"ERROR collecting {title}", f"_ {title}["):
@@ -237,12 +236,12 @@ def _lines_in(file: Path) -> int:
     try:
         return file.read_bytes().count(b"\n")
     except OSError:
-        return 0  # the tests have not come to the first one yet
+        return 0  # the first test has not ended yet
 
 
 @contextlib.asynccontextmanager
 async def _telling(written: Path, expected: int, report: Report) -> AsyncIterator[None]:
-    """Report how many tests are through while the block runs."""
+    """Report how many tests are done while the block runs."""
 
     async def look() -> None:
         while True:

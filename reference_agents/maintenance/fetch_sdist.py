@@ -1,9 +1,9 @@
 """Fetch a source distribution as the package index has it, and run nothing of it.
 
-`pip download` asks a source distribution for its metadata, which runs its build script with the network and all that
-this user may do. Here pip does everything but that: its settings, its search of the index, its connection. Parts of it
-that are not public are needed for this, so it is a program of its own, which ends with an error where pip has changed.
-`source` runs it by path: `python -I fetch_sdist.py NAME==VERSION FOLDER`.
+`pip download` asks a source distribution for its metadata, which runs its build script with the network and everything
+this user may do. This script uses the rest of pip: its settings, its search of the index, its connection. That needs
+internal parts of pip, so it is a separate program, which ends with an error if pip has changed. `source` runs it by
+path: `python -I fetch_sdist.py NAME==VERSION FOLDER`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK: Final = 256 * 1024
 
 
 class Fetch(DownloadCommand):
-    """`pip download`, up to where the archive is there."""
+    """`pip download`, up to the point where the archive is there."""
 
     def run(self, options: Values, args: list[str]) -> int:
         """Put the archive of the one requirement into the folder of `--dest`."""
@@ -38,7 +38,7 @@ class Fetch(DownloadCommand):
         link = found.link
         target = Path(options.download_dir) / link.filename
         digest = hashlib.new(link.hash_name) if link.hash_name else None
-        # As it is: a server that is not told so may pack it once more.
+        # Unencoded: a server that is not told so may compress it once more.
         with session.get(link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True) as response:
             response.raise_for_status()
             with target.open("wb") as file:

@@ -1,7 +1,7 @@
 """Count what the linter finds, always in the same way.
 
-The rules, the target and the set of files are fixed, whatever the repository's own settings say: a count is only
-worth something beside another one. It changes nothing and knows no tests.
+The rules, the target and the set of files are fixed, whatever the repository's own settings say: a count is only useful
+in comparison with another. This module changes nothing and knows no tests.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from .shapes import FindingCount, Kind
 __all__ = ["RULES", "RULES_OF", "SYNTAX", "UNTOUCHED", "batches", "count_findings", "list_findings", "ruff"]
 
 RULES: Final = "UP,F,I,C4,SIM,B,PIE,RUF"
-"""Rules for outdated, dead and clumsy code: what the squad's tools can mend."""
+"""Rules for outdated, dead and clumsy code, which the squad's tools can mend."""
 RULES_OF: Final[dict[Kind, str]] = {
     "modernise": RULES,
     "fix-lint": ",".join(rule for rule in RULES.split(",") if rule != "UP"),
     "remove-unused": "F401,F811,F841",
 }
-"""Rules to mend for each kind of plan; for other kinds there is nothing to do."""
+"""The rules to mend for each kind of plan; other kinds have nothing to mend."""
 UNTOUCHED: Final = "RUF10"
-"""Not mended: what silences a linter looks unused or wrong to one that leaves the repository's settings aside."""
+"""Not mended: without the repository's settings, a comment that silences a linter looks unused or wrong."""
 COUNT_TARGET: Final = "py311"
 SYNTAX: Final = "invalid-syntax"
 ARGUMENTS_CHARS_MAX: Final = 100_000
-"""Of file names on one command line; the smallest usual limit for all arguments is 128 KiB."""
+"""Characters of file names on one command line; the smallest usual limit for all arguments is 128 KiB."""
 
 
 def ruff(*arguments: str) -> list[str]:
-    """Return a command line for the linter of this installation; isolated, so that no `ruff.py` of the folder runs."""
-    # The program itself starts in a third of the time of the module that looks for it.
+    """Return a command line for this installation's linter, isolated so that no `ruff.py` of the folder runs."""
+    # The program starts in a third of the time of the module that looks for it.
     program = Path(sys.executable).with_name("ruff")
     start = [str(program)] if program.exists() else [sys.executable, "-I", "-m", "ruff"]
     return [*start, *arguments]
 
 
 def batches(paths: Sequence[str]) -> Iterator[list[str]]:
-    """Cut file names into portions that fit on a command line."""
+    """Split file names into portions that fit on a command line."""
     batch: list[str] = []
     size = 0
     for path in paths:
@@ -64,7 +64,7 @@ async def count_findings(folder: Path, paths: Sequence[str]) -> FindingCount:
 
 
 async def list_findings(folder: Path, paths: Sequence[str], rules: str = RULES) -> list[dict[str, Any]]:
-    """Return the findings in some files of a folder, as the linter's JSON has them."""
+    """Return the findings in some files of a folder, as in the linter's JSON."""
     found: list[dict[str, Any]] = []
     await _each_finding(folder, paths, rules, found.append)
     return found
@@ -73,7 +73,7 @@ async def list_findings(folder: Path, paths: Sequence[str], rules: str = RULES) 
 async def _each_finding(
     folder: Path, paths: Sequence[str], rules: str, take: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Hand over one finding after the other: those of a large repository are more text than is kept of a program."""
+    """Pass on findings one by one: those of a large repository exceed the output that is kept of a program."""
 
     async def hear(line: str) -> None:
         take(json.loads(line))

@@ -1,7 +1,7 @@
 """Git, as far as the squad needs it: objects, trees, patches and one ref at a time.
 
 Nothing here runs a hook, asks for a password, refreshes an index or reads what a person has checked out: trees are
-built in an index of their own and looked at by their ids. It knows no worktrees (see `workspace`) and no plans.
+built in a separate index and identified by their ids. This module knows no worktrees (see `workspace`) and no plans.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ALWAYS: Final = (
     "-c", "commit.gpgSign=false", "-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false",
     "-c", "diff.renames=false", "-c", "advice.detachedHead=false",
 )  # fmt: skip
-"""Settings of a person or a repository that would run a program or change what comes out."""
+"""Override settings of a person or a repository that would run a program or change the output."""
 
 IDENTITY: Final = {
     "GIT_AUTHOR_NAME": "a2a maintenance squad",
@@ -53,17 +53,17 @@ IDENTITY: Final = {
 
 
 class GitError(Exception):
-    """Git refused; the text is what it said."""
+    """Git refused; the text is its message."""
 
 
 async def git(
     repository: str | Path, *arguments: str, stdin: bytes | None = None, env: dict[str, str] | None = None,
     codes: Sequence[int] = (0,),
 ) -> bytes:  # fmt: skip
-    """Run git on a repository and return what it wrote.
+    """Run git on a repository and return its output.
 
     Raises:
-        GitError: it ended with another code than the expected ones, or says more than is kept.
+        GitError: it ended with an unexpected code, or its output is longer than what is kept.
     """
     surroundings = inherited_environment() | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     done = await run(
@@ -73,7 +73,7 @@ async def git(
     if done.code not in codes:
         raise GitError(f"git {arguments[0]}: {done.err.decode(errors='replace').strip() or done.code}")
     if done.is_cut:
-        # A list of files or a patch that is not whole looks like another one that is.
+        # A truncated list of files or patch would look like a complete one.
         raise GitError(f"git {arguments[0]} in {os.fspath(repository)} says more than {len(done.out)} bytes")
     return done.out
 
@@ -116,7 +116,7 @@ async def read_blobs(repository: str | Path, blobs: Sequence[str]) -> list[bytes
 
 
 async def tree_id(repository: str | Path, treeish: str) -> str:
-    """Return the id of the tree that a commit, tree or ref stands for."""
+    """Return the id of the tree of a commit, tree or ref."""
     return (await git(repository, "rev-parse", "--verify", "--end-of-options", f"{treeish}^{{tree}}")).decode().strip()
 
 
@@ -134,7 +134,7 @@ async def apply(repository: str | Path, base: str, patch: bytes) -> str:
 
 
 async def replace_paths(repository: str | Path, base: str, source: str, paths: Sequence[str]) -> str:
-    """Return the tree that is `base` but for some paths, which are as in `source`, or gone if they are gone there."""
+    """Return `base` with some paths replaced by those of `source`, or removed if `source` does not have them."""
     wanted = set(paths)
     there = {entry.path: entry for entry in await files(repository, source) if entry.path in wanted}
     lines = []
@@ -154,7 +154,7 @@ async def changed_paths(repository: str | Path, base: str, tree: str) -> list[st
 
 
 async def diff(repository: str | Path, base: str, tree: str) -> bytes:
-    """Return the patch between two trees as UTF-8, which `apply` takes back; other text is in git's binary form."""
+    """Return the patch between two trees as UTF-8, which `apply` accepts; other text is in git's binary form."""
     options = ("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
     plain = await git(repository, *options, base, tree)
     try:
@@ -173,7 +173,7 @@ async def commit_tree(repository: str | Path, tree: str, parent: str, message: s
 
 
 async def branch_beside(repository: str | Path, branch: str) -> str:
-    """Return a branch beside which there can be none of this name, if there is one: git keeps one as a folder."""
+    """Return a branch that rules out one of this name, if any: git would store one of the two names as a folder."""
     parts = branch.split("/")
     folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
     ways = [f"refs/heads/{name}" for name in (*folders, branch)]
@@ -183,7 +183,7 @@ async def branch_beside(repository: str | Path, branch: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What git makes of two trees that grew from the same base."""
+    """Git's merge of two trees with the same base."""
 
     tree: str
     """With conflict markers in it, if there are conflicts."""
@@ -205,7 +205,7 @@ async def merge(repository: str | Path, base: str, ours: str, theirs: str) -> Me
 
 @contextlib.asynccontextmanager
 async def _index(repository: str | Path, tree: str) -> AsyncIterator[dict[str, str]]:
-    """Make an index of its own that holds a tree, for as long as the block lasts."""
+    """Make a separate index that holds a tree, for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="squad-index-") as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         await git(repository, "read-tree", tree, env=env)
@@ -213,7 +213,7 @@ async def _index(repository: str | Path, tree: str) -> AsyncIterator[dict[str, s
 
 
 async def _diff_of_mixed_text(repository: str | Path, options: Sequence[str], base: str, tree: str) -> bytes:
-    """Take files whose text is not UTF-8 as binary: only attributes say so, hence a repository to put them in."""
+    """Treat files whose text is not UTF-8 as binary. Only attributes can say so, hence the temporary repository."""
     parts = []
     base, tree = await tree_id(repository, base), await tree_id(repository, tree)
     objects = (await git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects")).decode().strip()
@@ -234,5 +234,5 @@ async def _diff_of_mixed_text(repository: str | Path, options: Sequence[str], ba
 
 
 def digest(content: bytes) -> str:
-    """Return the SHA-256 of some bytes, as every digest in the squad is written."""
+    """Return the SHA-256 of some bytes, in the form of every digest in the squad."""
     return hashlib.sha256(content).hexdigest()

@@ -1,10 +1,10 @@
-"""A gremlin: an agent that keeps to no rule, to see that the others end well all the same.
+"""A gremlin: an agent that keeps to no rule, to show that the others still end well.
 
-It speaks the wire itself, because the package would not let it: it proposes a patch in another coder's name that does
-not do what it says, reports under a fence it does not hold, says everything twice and something else afterwards, goes
-on under a fence that is spent, beats for the tasks of others, votes in a conflict that is not its to decide, and says
-hello as the judge. Started by `a2a squad up maintenance --with gremlin`; what the coordinator made of it is in `a2a
-task show`, `a2a conflict show` and `a2a agent show judge`.
+It speaks the wire protocol itself, because the package would not let it misbehave. It proposes a patch in another
+coder's name that does not do what it says, reports under a fence it does not hold, says everything twice and something
+else afterwards, goes on under a spent fence, sends heartbeats for the tasks of others, votes in a conflict that is not
+its to decide, and says hello as the judge. Started by `a2a squad up maintenance --with gremlin`; `a2a task show`, `a2a
+conflict show` and `a2a agent show judge` show how the coordinator handled it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Say = Callable[[str], object]
 NAME: Final = "gremlin"
 JUDGE: Final = "judge"
 VICTIM: Final = "coder-ruff"
-"""In whose name it proposes."""
+"""The agent in whose name it proposes."""
 PATCH: Final = """\
 diff --git a/{name}.py b/{name}.py
 new file mode 100644
@@ -56,7 +56,7 @@ class _Peer:
         await self.send("hello", {**body, "card": card, "token": self._token, "credit": {"tasks": 4}})
 
     async def serve(self) -> None:
-        """Do mischief for as long as the connection lasts, and say what is answered."""
+        """Do mischief for as long as the connection lasts, and print the answers."""
         async for message in self._socket:
             for frame in map(json.loads, str(message).splitlines()):
                 body = frame["body"]
@@ -83,9 +83,9 @@ class _Peer:
             await self.send("conflict.position", {"conflict": conflict, "stance": stance}, payload=payload)
             await self.send("conflict.vote", {"conflict": conflict, "choice": refs[0], "reasons": stance})
         for ref in refs:
-            await self._report(ref, self._fence, proposal(NAME))  # others' tasks, too
+            await self._report(ref, self._fence, proposal(NAME))  # also for others' tasks
             await self.send("task.heartbeat", {}, task=ref, fence=self._fence)
-        async with _connected(self._url) as socket:  # not before: a name nobody has said hello under is free
+        async with _connected(self._url) as socket:  # not earlier: a name is free until somebody says hello under it
             await _Peer(socket, self._url, self._token, self._say).hello(JUDGE)
             self._say(f"as {JUDGE}: {await socket.recv()!s}")
 
@@ -97,7 +97,7 @@ class _Peer:
 
 
 def proposal(name: str) -> dict[str, Any]:
-    """Return a proposal that mends nothing, says that it mends everything, and is somebody else's."""
+    """Return a proposal that mends nothing, claims to mend everything, and names another author."""
     return {
         "agent": VICTIM, "patch": {"text": PATCH.format(name=name)}, "onto": "", "findings_before": 1000,
         "findings_left": 0, "notes": [], "elapsed": 0.0,
@@ -121,7 +121,7 @@ async def act(url: str, token: str, say: Say = print) -> None:
 
 
 def main() -> None:
-    """Run it as a program, to whose coordinator A2A_URL and A2A_TOKEN lead: it looks for nothing by itself."""
+    """Run it as a program, with the coordinator of A2A_URL and A2A_TOKEN: it looks for none by itself."""
     absent = [name for name in ("A2A_URL", "A2A_TOKEN") if not os.environ.get(name)]
     if absent:
         print(f"{NAME}: {' and '.join(absent)} not set: which coordinator is it?", file=sys.stderr)

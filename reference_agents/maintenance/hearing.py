@@ -1,7 +1,6 @@
-"""The hearing: what was proposed, and where proposals agree to the letter.
+"""The hearing: what was proposed, and where proposals are identical.
 
-What lies outside the plan is cut off here, before anybody tries it. Nothing is tried and nothing is weighed: `judge`
-does that.
+It cuts off what lies outside the plan, before anybody tries it. It tries and weighs nothing: `judge` does that.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .workspace import tree_of
 __all__ = ["Candidate", "Hearing", "hear"]
 
 Refuse = Callable[[str, Sequence[str], str, str, str], Awaitable[None]]
-"""Told of what is not heard: agent, files, reason, detail, and the tree it is about, where there is one."""
+"""Told of what is not heard: agent, files, reason, detail, and the tree it is about, if there is one."""
 
 
 @dataclass(slots=True)
@@ -31,14 +30,14 @@ class Candidate:
     """Its proposal, without the files it should not have touched."""
     files: frozenset[str]
     alone: int = 0
-    """Findings left by what holds of it alone."""
+    """Findings left by the part of it that holds alone."""
     refused: set[str] = field(default_factory=set)
-    """Files of its work that the tests cannot live with."""
+    """Files of its work that break the tests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """All that was proposed."""
+    """All proposals."""
 
     candidates: list[Candidate]
     agreements: list[AgreedFile]
@@ -64,7 +63,7 @@ async def hear(
 async def _candidate(
     workspace: Workspace, plan: Plan, proposal: Proposal, base: str, refuse: Refuse
 ) -> Candidate | None:  # fmt: skip
-    """Return what of a proposal lies inside the plan."""
+    """Return the part of a proposal that lies inside the plan."""
     name, mirror = proposal["agent"], workspace["mirror"]
     try:
         tree = await tree_of(workspace, proposal["patch"])
@@ -83,7 +82,7 @@ async def _candidate(
 
 
 async def _agreements(mirror: str, candidates: Sequence[Candidate]) -> list[AgreedFile]:
-    """Return the files that several agents would make the same of."""
+    """Return the files that several agents would change in the same way."""
     versions: dict[tuple[str, str | None], list[str]] = {}
     for candidate in candidates:
         blobs = {entry.path: entry.blob for entry in await git.files(mirror, candidate.tree)}

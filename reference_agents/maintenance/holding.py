@@ -1,7 +1,7 @@
-"""What of a repository only one may have at a time, and the names under which it is claimed.
+"""The parts of a repository that only one task may hold at a time, and the names under which to claim them.
 
 The names are the same for every path that leads to a repository, its linked worktrees included, and in every process on
-its machine. It claims nothing itself: the lead and whoever it delegates to do.
+its machine. This module claims nothing itself: the lead and its sub-tasks do.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["branch_of", "repository_name", "turn_at"]
 
 SEGMENTS_MAX: Final = 24
 CHARS_MAX: Final = 300
-"""Of a name; a claim has room for 32 and 512."""
+"""Of a name, with room to spare: a claim takes 32 segments and 512 characters."""
 LABEL_CHARS_MAX: Final = 40
 
 
 async def repository_name(path: str | Path) -> str:
-    """Return the name of a repository on this machine, or of the folder where there is none yet."""
+    """Return the name of a repository on this machine, or of the folder if there is no repository yet."""
     folder = _expanded(path)
     try:
         told = await git.git(folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
     except git.GitError:
-        return _named(folder)  # whoever works on it says what is wrong with it
+        return _named(folder)  # the agent that works on it says what is wrong with it
     return _named(os.fsdecode(told.removesuffix(b"\n")))
 
 
@@ -42,12 +42,12 @@ def _named(folder: str | Path) -> str:
 
 
 def turn_at(repository: str) -> str:
-    """Return the name of the turn to work on a repository, by its name."""
+    """Return the name of the turn to work on a repository, given the repository's name."""
     return f"{repository}/turn"
 
 
 def branch_of(repository: str, branch: str) -> str:
-    """Return the name of a branch of a repository. Two branches may share one: that keeps apart more than it must."""
+    """Return the name of a branch of a repository. Two branches may share a name, which separates more than it must."""
     segments = [_segment(segment) for segment in branch.split("/") if segment]
     return f"{repository}/branch/{'/'.join(segments[:SEGMENTS_MAX])}"[:CHARS_MAX].rstrip("/")
 

@@ -1,7 +1,8 @@
-"""Find names that one file of a repository takes from another, which does not have them.
+"""Find names that one file of a repository imports from another, which does not have them.
 
-Tests see that only where they import the file. It reads and runs nothing: what a module may make at run time counts as
-there, and so does whatever cannot be read. It knows no patches; whoever compares two trees takes what is new.
+Tests notice that only if they import the file. This module reads files and runs nothing: a name that a module may make
+at run time counts as present, and so does anything that cannot be read. It knows no patches; the caller compares two
+trees and takes the difference.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from typing import Final, NamedTuple
 __all__ = ["Imports", "Missing"]
 
 AT_RUN_TIME: Final = frozenset({"globals", "locals", "vars", "exec", "eval", "__getattr__", "sys.modules"})
-"""What makes names that nobody can read in the text."""
+"""Names that show that a module makes names at run time, which the text does not tell."""
 TRIED: Final = frozenset({"ImportError", "ModuleNotFoundError", "AttributeError", "Exception", "BaseException"})
 
 
 class Missing(NamedTuple):
-    """A name that is taken from where it is not."""
+    """A name that is imported from where it does not exist."""
 
     path: str
-    """Who takes it."""
+    """The file that imports it."""
     name: str
     source: str
-    """The file that should have it; the same one where it is only in `__all__`."""
+    """The file that should have it; the same file if it is only in `__all__`."""
 
     def __str__(self) -> str:
         if self.path == self.source:
@@ -45,16 +46,16 @@ class _Facts:
 
     binds: frozenset[str]
     is_open: bool
-    """Whether it may have more names than one can read."""
+    """Whether it may have more names than the text shows."""
     stars: tuple[_From, ...]
     takes: tuple[tuple[_From, str], ...]
     uses: tuple[tuple[_From, tuple[str, ...]], ...]
-    """Attributes of what may be a module, in a row."""
+    """Chains of attributes of what may be a module."""
     offers: tuple[str, ...]
 
 
 class Imports:
-    """Looks at the files of one repository, again and again; what it has read once it does not read again."""
+    """Looks at the files of one repository, repeatedly; it reads the same content only once."""
 
     def __init__(self, files: Sequence[str], roots: Sequence[str]) -> None:
         self._files = files
@@ -62,7 +63,7 @@ class Imports:
         self._known: dict[bytes, _Facts | None] = {}
 
     def missing(self, folder: Path) -> set[Missing]:
-        """Return what is missing in a tree that is checked out."""
+        """Return what is missing in a checked-out tree."""
         facts: dict[str, _Facts | None] = {}
         for path in self._files:
             try:
@@ -100,7 +101,7 @@ class _Tree:
                     yield Missing(path, found[1], found[0])
 
     def _used(self, path: str, origin: _From, names: tuple[str, ...]) -> tuple[str, str] | None:
-        """Return the last module in a row of attributes, and what is wanted of it."""
+        """Return the last module in a chain of attributes, and the name wanted of it."""
         found = None
         for name in names:
             source = self._module(path, origin)
@@ -125,14 +126,14 @@ class _Tree:
             tops = [*self._roots, *([] if str(here / "__init__.py") in self._facts else [here])]
         for top in tops:
             module = top.joinpath(*parts)
-            # Without a name it is the folder of the repository, which no file beside it stands for.
+            # Without a name it is the repository's folder, which has no module file beside it.
             for file in (module / "__init__.py", *([module.with_suffix(".py")] if module.name else [])):
                 if str(file) in self._facts:
                     return str(file)
         return None
 
     def _has(self, source: str, name: str) -> bool:
-        # Each module once: those that take everything from each other are more ways than anybody can go.
+        # Each module once: modules that star-import from each other would give endless paths.
         pending, seen = [source], {source}
         while pending:
             source = pending.pop()
@@ -165,16 +166,16 @@ def _read(source: bytes) -> _Facts | None:
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects what a module binds, takes and uses."""
+    """Collects what a module binds, imports and uses."""
 
     def __init__(self) -> None:
         self._depth = 0
-        """How many functions and classes are around."""
+        """Depth of nesting in functions and classes."""
         self._binds: set[str] = set()
         self._made: set[str] = set()
-        """Names that something but an import binds, anywhere."""
+        """Names bound anywhere other than by an import."""
         self._modules: dict[str, set[tuple[_From, tuple[str, ...]]]] = {}
-        """Names of imports: where they come from, and what of it."""
+        """Names of imports: the module they come from, and the attributes in it."""
         self._stars: list[_From] = []
         self._takes: list[tuple[_From, str]] = []
         self._rows: list[tuple[str, ...]] = []
@@ -255,7 +256,7 @@ class _Reader(ast.NodeVisitor):
         if row is None:
             self.generic_visit(node)
         elif not isinstance(node.ctx, ast.Load):
-            self._made.add(row[0])  # somebody gives a module what it has not
+            self._made.add(row[0])  # somebody gives a module a new attribute
         else:
             self._is_open |= ".".join(row[:2]) in AT_RUN_TIME
             self._rows.append(row)
@@ -275,7 +276,7 @@ class _Reader(ast.NodeVisitor):
         if not any(handler.type is None or TRIED & _names(handler.type) for handler in node.handlers):
             self.generic_visit(node)
             return
-        # What is only tried may be missing.
+        # An import that is only tried may be missing.
         takes, rows = len(self._takes), len(self._rows)
         for tried in node.body:
             self.visit(tried)

@@ -1,7 +1,7 @@
 """Intent: turns a request in words into a plan, or into a question back to the person.
 
-It works with a small vocabulary and no model; where that is not enough, whoever has the skill to read requests is asked
-before the person is. Every plan is checked against a JSON Schema. It looks at nothing but the request and whether the
+It works with a small vocabulary and no model; if that is not enough, an agent with the skill to read requests is asked
+before the person is. Every plan is checked against a JSON Schema. Intent looks only at the request, and at whether the
 paths in it exist.
 """
 
@@ -26,7 +26,7 @@ from .shapes import Area, Kind, Plan
 __all__ = ["PLAN_SCHEMA", "Unclear", "agent", "check_plan", "plan_request", "understand"]
 
 QUESTIONS_MAX: Final = 3
-"""Who has not said what they want after three questions will not say it after a fourth."""
+"""A person who has not said what they want after three questions will not say it after a fourth."""
 OLDEST, NEWEST = 8, 15
 """Minor versions of Python 3 that all of the squad's tools know as a target."""
 REQUEST_CHARS_MAX: Final = 4000
@@ -59,7 +59,7 @@ WORDS: Final[dict[Kind, str]] = {
     "fix-lint": r"\b(?:lint\w*|ruff|flake8|pylint|code style|findings|warnings)\b",
     "find": r"^\s*(?:please\s+)?(?:find|search|where|which|what|how|why|who|explain|describe|show|list|look for)\b",
 }
-"""What gives a kind away. The order is the order of preference: the earlier kinds include what the later ones do."""
+"""Words that indicate a kind, in order of preference: the earlier kinds include what the later ones do."""
 RENAME: Final = re.compile(
     r"\brenam\w*\s+(?:the\s+)?(?:\w+\s+)??[`'\"]?([\w.]+)[`'\"]?\s+(?:in)?to\s+[`'\"]?([\w.]*\w)[`'\"]?", re.I
 )
@@ -96,11 +96,11 @@ class Unclear:
     question: str
     options: tuple[str, ...] = ()
     prefix: str = ""
-    """What an answer has to be put behind to be a request."""
+    """Put in front of an answer to make it a request."""
     is_open: bool = False
-    """Whether the words may mean something that this vocabulary does not have."""
+    """Whether the words may mean something outside this vocabulary."""
     is_again: bool = False
-    """Whether an answer stands for all of the request."""
+    """Whether an answer replaces the whole request."""
 
 
 @agent.skill(tags=["maintenance"])
@@ -124,7 +124,7 @@ async def plan_request(request: str, task: TaskContext, repository: str = "") ->
 
 
 async def _read(unclear: Unclear, request: str, repository: str, task: TaskContext) -> Plan | None:
-    """Have a request read by somebody who understands more words; None where that comes to nothing."""
+    """Have an agent that understands more words read a request; None if nothing comes of it."""
     target = _target(request)
     readers = [info.agent_id for info in await task.find("read_request") if info.status != "away"]
     if not (unclear.is_open and readers) or isinstance(target, Unclear):
@@ -134,7 +134,7 @@ async def _read(unclear: Unclear, request: str, repository: str, task: TaskConte
         read = await consult(task, "read_request", question, "read-request", min(readers))
         if not isinstance(read, dict):
             raise AttemptFailed(f"{type(read).__name__} is no plan", code="bad_plan", retryable=False)
-        # What a plan opens is in the person's own words, or it is not opened.
+        # A plan opens only areas that the person's own words open.
         return check_plan({**read, **_own(request, read.get("kind"), repository), "target": target})
     except (TaskError, Refused, AttemptFailed) as exc:
         await task.progress(None, f"nobody could read the request: {exc}")
@@ -142,7 +142,7 @@ async def _read(unclear: Unclear, request: str, repository: str, task: TaskConte
 
 
 def _own(request: str, kind: Any, repository: str) -> dict[str, Any]:
-    """Return the parts of a plan that nobody but the person decides."""
+    """Return the parts of a plan that only the person decides."""
     text = _one_line(request)
     places = read_places(text, repository)
     spared = [*places.spared, *([places.unclear] if places.unclear else [])]
@@ -150,11 +150,11 @@ def _own(request: str, kind: Any, repository: str) -> dict[str, Any]:
 
 
 def understand(request: str, repository: str = "", *, original: str = "", limits: str = "") -> Plan | Unclear:
-    """Return the plan a request stands for, or the question to ask.
+    """Return the plan of a request, or the question to ask.
 
     Args:
         repository: where the paths in the request should be; not looked at if empty.
-        original: the person's first words, where `request` is an answer to a question.
+        original: the person's first words, if `request` is an answer to a question.
         limits: what was said before, as far as it still says where to work.
     """
     text = _one_line(request)
@@ -247,7 +247,7 @@ def _target(text: str) -> str | Unclear:
 
 
 def _may_touch(text: str, kind: Kind) -> list[Area]:
-    """Return the areas a request opens: tests by default, because old tests are old code as well; the rest by name."""
+    """Return the areas a request opens: tests by default, because old tests are old code too; other areas by name."""
     if kind == "find":
         return []
     opened: list[Area] = []

@@ -1,7 +1,7 @@
-"""Intent with a language model: reads a request that `intent` cannot make anything of.
+"""Intent with a language model: reads a request that `intent` does not understand.
 
-What the model says has to match the schema of a plan, and may name only paths that are there. Which areas a plan opens
-and for which version it is are none of its business: `intent` reads that from the person's own words.
+The model's answer has to match the schema of a plan, and may name only paths that exist. The model does not decide
+which areas a plan opens or for which version it is: `intent` reads that from the person's own words.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEMA: Final[dict[str, Any]] = {
     },
     "required": list(FIELDS),
 }
-"""What a model decides of a plan."""
+"""The parts of a plan that a model decides."""
 SYSTEM: Final = f"""\
 You turn a request about a Python repository into a plan. Answer with JSON alone, with all of these fields:
 kind: one of {", ".join(SCHEMA["properties"]["kind"]["enum"])}; "find" if it only asks; "{UNCLEAR}" rather than a guess
@@ -63,13 +63,13 @@ async def read_request(request: str, target: str, task: TaskContext, repository:
 
 
 def _is_there(repository: str, path: str) -> bool:
-    """Tell whether a path is one of the repository's; where no repository is known, whether it could be."""
+    """Tell whether a path is one of the repository's, or could be if no repository is known."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts:
         return False
     try:
         return not repository or Path(repository, pure).exists()
-    except OSError:  # a name that is longer than any file's
+    except OSError:  # a name that is too long for a file
         return False
 
 

@@ -1,15 +1,15 @@
 """The judge: merges patches that contradict each other, or decides between them, and believes tests, not agents.
 
-Where coders contradict each other the coordinator asks it at three rungs: to merge what they proposed, to verify each
-proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is merging one.
+If coders contradict each other, the coordinator asks it at three rungs: to merge their proposals, to verify each
+proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is a merge of one.
 
-A change holds if no test fails that did not fail before, none is silent that said something before, and no file takes
-from another what that no longer has. Proposals are tried alone, that with the fewest findings first, until none is left
-that could be better than what holds; where one breaks something, its files at fault are looked for; a new name is taken
-only as a whole. Then the best of them is the ground on which the others are asked again: a tool that starts from the
-winner's tree has no conflict with it. That goes on while findings fall. What they add is tried together, and apart only
-where it does not hold: a run of the tests may take minutes. Where the best are equally good by all of that, whoever has
-the skill to choose may say which.
+A change holds if no test fails that did not fail before, no test falls silent that said something before, and no file
+imports from another what that no longer has. Proposals are tried alone, those with the fewest findings first, until
+none is left that could be better than what holds. If one breaks something, the judge looks for the files at fault; a
+new name is taken only as a whole. The best proposal then becomes the ground on which the other coders are asked again:
+a tool that starts from the winner's tree has no conflict with it. That goes on while findings fall. What they add is
+tried together, and apart only if it does not hold: a run of the tests may take minutes. If the best are equally good by
+all of that, an agent with the skill to choose may say which.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ ORDER: Final = ("I001", "RUF022", "RUF023")
 """Rules for the order of imports, of `__all__` and of `__slots__`."""
 PROPOSAL: Final = TypeAdapter(Proposal)
 PREFERENCE: Final = TypeAdapter(Preference)
-"""Whoever gives advice may be anybody with the skill."""
+"""Validated because any agent with the skill may give advice."""
 
 Again = Callable[[str, str, list[str]], Awaitable[Proposal]]
 """Asks an agent for its proposal on another tree: agent, tree, files."""
 
 Prefer = Callable[[list[str], list[Patch]], Awaitable[Advice | None]]
-"""Asks which of some patches is better: who proposed them, and the patches. None: nobody is there to be asked."""
+"""Asks which of some patches is better, given their authors and the patches. None if there is nobody to ask."""
 
 
 class AgentUnavailable(Exception):
@@ -102,7 +102,7 @@ async def _judge(workspace: Workspace, plan: Plan, proposals: list[Proposal], ta
     async def again(name: str, tree: str, files: list[str]) -> Proposal:
         if name not in known:
             raise AgentUnavailable("no such agent")  # a person's patch, or a coder that never came back
-        # The key names the question, so an attempt after a crash finds the answers of the one before.
+        # The key names the question, so an attempt after a crash finds the answers of the previous one.
         key = f"again-{name}-{tree}-{git.digest(json.dumps(files).encode())[:16]}"
         question = {"workspace": workspace, "plan": plan, "onto": tree, "files": files}
         try:
@@ -111,7 +111,7 @@ async def _judge(workspace: Workspace, plan: Plan, proposals: list[Proposal], ta
             raise AgentUnavailable(str(exc)) from exc
 
     async def prefer(names: list[str], patches: list[Patch]) -> Advice | None:
-        # A model that judges its own work likes it.
+        # A model tends to prefer its own work.
         authors = {known[name].labels.get("model") for name in names if name in known} - {None}
         independent = [info.agent_id for info in advisers if info.labels.get("model") not in authors]
         if not independent:
@@ -182,7 +182,7 @@ def _shown(candidates: list[Any]) -> list[Proposal]:
 
 
 def _read(value: Any, author: str) -> Proposal:
-    """Read a result as a proposal of its author; one that is none becomes a patch that does not apply."""
+    """Read a result as a proposal of its author; an invalid one becomes a patch that does not apply."""
     try:
         return PROPOSAL.validate_python(value) | {"agent": author}
     except ValidationError:
@@ -205,8 +205,8 @@ async def judge_proposals(
     """Do the judge's work.
 
     Args:
-        again: how to ask a coder again on another tree.
-        prefer: how to ask which patch is better where the evidence says that they are equally good.
+        again: asks a coder again on another tree.
+        prefer: asks which patch is better if the evidence says that they are equally good.
         record: told of each refusal as it happens.
 
     Raises:
@@ -228,7 +228,7 @@ async def judge_proposals(
 async def verify_proposals(
     workspace: Workspace, plan: Plan, proposals: Sequence[Proposal], *, report: Report = silent
 ) -> list[Verification]:
-    """Try proposals, each by itself. Where tests cannot decide none passes, and only their findings are counted."""
+    """Try each proposal by itself. If tests cannot decide, none passes, and only findings are counted."""
     base = await git.tree_id(workspace["mirror"], workspace["base"])
     verified = []
     refused: list[str] = []
@@ -269,13 +269,13 @@ def _untouched(workspace: Workspace, base: str) -> Trial:
 
 
 def _is_better(plan: Plan, trial: Trial | Sight, than: Trial | Sight) -> bool:
-    if plan["kind"] == "rename":  # it is after something the linter does not count
+    if plan["kind"] == "rename":  # a rename is about something that the linter does not count
         return trial.tree != than.tree and _but_for_order(trial) <= _but_for_order(than)
     return trial.total < than.total
 
 
 def _but_for_order(trial: Trial | Sight) -> int:
-    """Return how many findings are left that are not about the order of names: a new one may belong elsewhere."""
+    """Return the findings left, without those about the order of names: a new name may belong elsewhere."""
     return trial.total - sum(trial.findings["by_rule"].get(rule, 0) for rule in ORDER)
 
 
@@ -289,16 +289,16 @@ class _Step(NamedTuple):
 
 @dataclass(slots=True)
 class _Path:
-    """The steps from a tree that holds to what is made of it."""
+    """The steps from a tree that holds to the tree built on it."""
 
     ground: Trial
     steps: list[_Step] = field(default_factory=list)
     firm: int = 0
-    """So many steps lead to a tree that holds."""
+    """How many steps lead to a tree that holds."""
     aside: list[_Step] = field(default_factory=list)
     """Steps that would make it worse."""
     seen: dict[str, str] = field(default_factory=dict)
-    """The tree that each agent has left last, also where that was taken back: it is asked about what differs."""
+    """The tree that each agent has last left, even if that was taken back: it is asked about the differences."""
 
     @property
     def end(self) -> Trial | Sight:
@@ -350,7 +350,7 @@ class _Case:
         return Outcome("no_evidence", best, found, found["total"], count({}, 0.0), 0)
 
     async def decide(self) -> Outcome:
-        """Try, narrow and combine, as the module's first paragraph says."""
+        """Try, narrow and combine, as the module's docstring says."""
         untouched = _untouched(self._workspace, self._base)
         async with checkout(self._workspace, "judge", self._base) as work:
             trials = await _trials(self._workspace, work, self._report)
@@ -360,7 +360,7 @@ class _Case:
         return Outcome(verdict, result.tree, result.findings, best_single, result.tests, trials.runs)
 
     async def _best_alone(self, trials: Trials, untouched: Trial) -> tuple[Trial, int]:
-        """Try proposals on their own; return the best of what holds, and the best that held as a whole."""
+        """Try proposals alone; return the best part that holds, and the best result that held as a whole."""
         best, winner, best_single = untouched, None, untouched.total
         held: list[tuple[Candidate, Trial]] = []
         is_rename = self._plan["kind"] == "rename"
@@ -368,7 +368,7 @@ class _Case:
             candidate.alone = (await trials.look(candidate.tree)).total
         order = self._candidates if is_rename else sorted(self._candidates, key=lambda one: one.alone)
         for number, candidate in enumerate(order):
-            # What cannot be better is tried for the figure alone: on top of what holds everybody is asked again.
+            # A proposal that cannot be better is tried only for the figure: all coders are asked again later.
             is_late = candidate.alone > best.total and not is_rename
             if is_late and candidate.alone >= best_single:
                 break
@@ -389,20 +389,20 @@ class _Case:
             held.append((candidate, trial))
             if _is_better(self._plan, trial, best):
                 best, winner = trial, candidate
-        # Of each tree whoever proposed it first; in the order of the trees, which says nothing about who that was.
+        # For each tree its first proposer; sorted by tree, which does not reveal who was first.
         equals = {trial.tree: (candidate, trial) for candidate, trial in reversed(held) if trial.total == best.total}
         equals.pop(untouched.tree, None)
         if winner is not None and len(equals) > 1:
             advised = await self._advised([equals[tree] for tree in sorted(equals)])
             best, winner = advised or (best, winner)
-        # Whoever did best alone is asked first from here on, in whichever order the proposals came.
+        # From here on the coder that did best alone is asked first, whatever the order of the proposals.
         self._candidates.sort(key=lambda one: (one.alone, one is not winner, one.agent))
         if winner is not None:
             await self._account.take(winner.agent, untouched, best)
         return best, best_single
 
     async def _advised(self, equals: Sequence[tuple[Candidate, Trial]]) -> tuple[Trial, Candidate] | None:
-        """Ask which of some work that holds, and is equally good, is better; None where nobody says."""
+        """Ask which of several equally good results that hold is better; None if nobody says."""
         if self._prefer is None:
             return None
         patches = [await patch_of(self._workspace, trial.tree) for _, trial in equals]
@@ -414,17 +414,17 @@ class _Case:
         return chosen[0] if chosen else None
 
     async def _build_on(self, trials: Trials, ground: Trial) -> Trial:
-        """Ask the coders again on top of what holds, for as long as that makes it better; return the best there was.
+        """Ask the coders again on top of what holds, as long as that makes it better; return the best result.
 
-        A step that leaves as many findings as before is built on as well, because it may be what another coder needs:
-        one tool turns `%` into `format`, the next one `format` into an f-string. If nothing comes of it, it is dropped.
+        A step that leaves as many findings as before is also built on, because it may be what another coder needs: one
+        tool turns `%` into `format`, the next one `format` into an f-string. If nothing comes of it, it is dropped.
         """
         first = self._account.first
         path = _Path(ground, seen={} if first is None else {first: ground.tree})
         while True:
             await self._ask_all(trials, path)
             length = path.length(self._plan)
-            # What is known to be at fault is the last one, and has to be looked at also where it makes nothing better.
+            # A known fault is in the last step, which has to be examined even if it improves nothing.
             whole = len(path.steps) if _fault(path.end) else length
             if whole <= path.firm or (not _fault(path.end) and await self._holds(trials, path, whole)):
                 break
@@ -436,7 +436,7 @@ class _Case:
         return await trials.attempt(path.steps[length - 1].after.tree) if length else ground
 
     async def _ask_all(self, trials: Trials, path: _Path) -> None:
-        """Ask the coders again, each on top of what the one before has made of it, without running a test."""
+        """Ask the coders again, each on top of the previous one's result, without running a test."""
         for number in range(ROUNDS_MAX):
             before = path.end.tree
             for candidate in self._candidates:
@@ -461,7 +461,7 @@ class _Case:
                 return
 
     async def _holds(self, trials: Trials, path: _Path, length: int) -> bool:
-        """Return whether the tests can live with so many steps."""
+        """Return whether the tree after this many steps passes the tests."""
         if length <= path.firm:
             return True
         after = path.steps[length - 1].after
@@ -472,10 +472,10 @@ class _Case:
         return False
 
     async def _mend(self, trials: Trials, path: _Path, broken: int) -> None:
-        """Find the first step that the tests cannot live with, keep what they can, and take back what followed.
+        """Find the first step that breaks the tests, keep the part of it that does not, and take back later steps.
 
         Args:
-            broken: so many steps do not hold.
+            broken: a number of steps that does not hold.
         """
         if _fault(path.end) and not await self._holds(trials, path, broken - 1):
             broken -= 1
@@ -498,14 +498,14 @@ class _Case:
         path.firm += 1
 
     async def _worth_asking(self, candidate: Candidate, ground: Trial | Sight, seen: str | None) -> list[str]:
-        """Return the files an agent may have something to say about: those that are not as it last left them."""
+        """Return the files an agent may have something to say about: those that differ from how it last left them."""
         touched = set(await git.changed_paths(self._workspace["mirror"], seen or self._base, ground.tree))
         return sorted((touched if seen else touched | candidate.files) - candidate.refused)
 
     async def _one_more(
         self, trials: Trials, ground: Trial | Sight, candidate: Candidate, files: list[str]
     ) -> Trial | Sight:
-        """Return what an agent makes of the ground, whether that is better or not."""
+        """Return an agent's result on the ground, whether that is better or not."""
         target = await self._ask(candidate, ground, files)
         wanted = [
             path for path in await git.changed_paths(self._workspace["mirror"], ground.tree, target) if path in files
@@ -515,7 +515,7 @@ class _Case:
         return await trials.look(await git.replace_paths(self._workspace["mirror"], ground.tree, target, wanted))
 
     async def _ask(self, candidate: Candidate, ground: Trial | Sight, files: list[str]) -> str:
-        """Return what the agent makes of the ground; or, if it cannot be asked, what git can merge of its first."""
+        """Return an agent's result on the ground; if it cannot be asked, what git can merge of its first proposal."""
         try:
             proposal = await self._again(candidate.agent, ground.tree, files)
             return await tree_of(self._workspace, proposal["patch"])
@@ -537,9 +537,9 @@ class _Case:
     async def _narrow(
         self, trials: Trials, ground: Trial, candidate: Candidate, target: str, paths: Sequence[str]
     ) -> Trial:
-        """Return what holds of a change that does not hold as a whole; of a new name that is nothing."""
+        """Return the part of a change that holds, if the whole does not; of a new name nothing is kept."""
         if self._plan["kind"] == "rename":
-            # A file that no test reads holds alone as well, and would call what still has its old name.
+            # A file that no test reads holds alone as well, and would use the new name of what still has the old one.
             evidence = (await trials.attempt(target)).evidence
             candidate.refused.update(paths)
             detail = f"{_in_words(evidence)}; a new name is taken in all files or in none"
@@ -554,7 +554,7 @@ class _Case:
 
 
 def _fault(step: Trial | Sight) -> str:
-    """Return why something does not hold that no test has seen; nothing if that is not known."""
+    """Return why something untested does not hold, or an empty text if that is not known."""
     return step.fault if isinstance(step, Sight) else ""
 
 

@@ -1,10 +1,10 @@
 """Start one command that ends when its starter ends, within limits.
 
 A stand-alone script of the standard library; `processes` and `sandbox` run it by path. It has two stages. `guard`
-stands between an agent and a command: as soon as its standard input closes - the agent closed it, or died by any
-signal - everything the command started is killed. `confine` runs inside new namespaces: it makes the file system
-read-only but for the folders named, gives the command scratch folders of its own, brings up the loopback interface,
-sets the limits and becomes the command.
+stands between an agent and a command: as soon as its standard input closes - the agent closed it, or died by any signal
+- everything the command started is killed. `confine` runs inside new namespaces: it makes the file system read-only
+except for the folders named, gives the command scratch folders of its own, brings up the loopback interface, sets the
+limits and becomes the command.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
-CAPABILITIES_MAX = 64  # of which 41 are in use; dropping an unknown one only fails
+CAPABILITIES_MAX = 64  # 41 are in use; dropping an unknown one only fails
 MS_NOSUID, MS_NODEV = 0x2, 0x4
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 SYS_MOUNT_SETATTR = 442  # the same number on every architecture
@@ -37,15 +37,15 @@ MOUNT_ATTR_RDONLY = 0x1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
-"""Where every program may write. The command gets an empty one of each, which goes with it."""
+"""Where every program may write. The command gets an empty one of each, which disappears with it."""
 SCRATCH_BYTES_MAX = 512 * 1024**2
-"""Of each: it is memory."""
+"""For each of them: it is memory."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line - a stage, its options, `--`, a command - and run the stage."""
     given = sys.argv[1:] if arguments is None else arguments
-    # By hand: argparse would take away a `--` that belongs to the command as well.
+    # By hand: argparse would also remove a `--` that belongs to the command.
     at = given.index("--")
     parser = argparse.ArgumentParser(prog="launch")
     parser.add_argument("stage", choices=["guard", "confine"])
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def guard(options: argparse.Namespace) -> int:
-    """Run the command in a session of its own; return its exit code, 128 + N if signal N ended it, 130 if we did."""
+    """Run the command in its own session; return its exit code, 128 + N if signal N ended it, 130 if we did."""
     _become_reaper()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -107,7 +107,7 @@ def _become(options: argparse.Namespace) -> None:
             _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # The command must not eat the lifeline.
+        # The command must not read from the lifeline.
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         _limit(options)
@@ -119,7 +119,7 @@ def _become(options: argparse.Namespace) -> None:
 
 
 def _end(child: int) -> None:
-    """Kill the command's group, and on Linux whatever left the group but became ours when its parent died."""
+    """Kill the command's group, and on Linux also processes that left it but became ours when their parents died."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     children = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -140,7 +140,7 @@ def _limit(options: argparse.Namespace) -> None:
         if value:
             hard = resource.getrlimit(kind)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            with contextlib.suppress(ValueError, OSError):  # macOS knows RLIMIT_AS but does not take it
+            with contextlib.suppress(ValueError, OSError):  # macOS knows RLIMIT_AS but rejects it
                 resource.setrlimit(kind, (value, value))
     if options.memory:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -152,12 +152,12 @@ def _become_reaper() -> None:
 
 
 def _protect_files(writable: list[str], readable: list[str]) -> None:
-    """Make the whole file system of this mount namespace read-only, but for some folders, and scratch space private."""
+    """Make this mount namespace's file system read-only, except for some folders, and scratch space private."""
     libc, here = _libc(), str(Path.cwd())
     _checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "/")
     scratch = [path for path in SCRATCH if Path(path).is_dir() and not Path(path).is_symlink()]
     own = [os.path.realpath(path) for path in writable if Path(path).is_dir() and not Path(path).is_symlink()]
-    # Opened before anything is put on top of them; outer ones first, which inner ones are mounted into.
+    # Opened before anything is mounted over them; outer folders first, because inner ones are mounted into them.
     seen = [os.path.realpath(path) for path in (*readable, here) if Path(path).is_dir()]
     opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted({*own, *seen})}
     for path in scratch:
@@ -171,7 +171,7 @@ def _protect_files(writable: list[str], readable: list[str]) -> None:
     _set_read_only(b"/", AT_RECURSIVE, clear=False)
     for path in (*scratch, *own):
         _set_read_only(os.fsencode(path), 0, clear=True)
-    os.chdir(here)  # the old working folder still hangs on the writable mount below
+    os.chdir(here)  # the old working folder still belongs to the writable mount below
 
 
 def _set_read_only(path: bytes, flags: int, *, clear: bool) -> None:
@@ -182,7 +182,7 @@ def _set_read_only(path: bytes, flags: int, *, clear: bool) -> None:
 
 
 def _drop_privileges() -> None:
-    """Give up what the namespaces' root may do, such as making the file system writable again."""
+    """Give up the powers of the namespaces' root, such as making the file system writable again."""
     for capability in range(CAPABILITIES_MAX):
         _libc().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     _checked(_libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")

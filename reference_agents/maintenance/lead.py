@@ -1,8 +1,8 @@
 """The lead: has a maintenance request carried out by other agents, asks the human, and sums up.
 
-It does none of the work. Every step is a sub-task with a key of its own, so an attempt that follows a `kill -9` finds
-the steps of the one before, done or under way, and asks nobody twice. What it decides depends on nothing but their
-results and the human's answers.
+It does none of the work. Every step is a sub-task with its own key, so an attempt after a `kill -9` finds the steps of
+the previous one, done or under way, and asks nobody twice. Its decisions depend only on their results and the human's
+answers.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ __all__ = ["agent", "maintain"]
 ROUNDS_MAX: Final = 5
 """How often a person may send a patch back. By then it is quicker to write it by hand."""
 TURN_MAX: Final = 24 * 3600.0
-"""Seconds a run waits for those before it; a person may take as long to answer one."""
+"""Seconds a run waits for earlier runs; a person may take that long to answer one."""
 WAIT_TOLD: Final = 1.0
-"""Seconds of waiting that a summary tells of."""
+"""The shortest wait, in seconds, that a summary mentions."""
 NOTE_CHARS_MAX: Final = 300
-"""Of what a coder says of having nothing to propose."""
+"""Characters of a coder's reason for proposing nothing."""
 MOVES_MAX: Final = 8
-"""How often a plan may move while it is worked on. Whoever moves it more often does not want it done yet."""
+"""How often a plan may move while it is worked on. A person who moves it more often does not want it done yet."""
 NEEDED: Final = (
     "plan_request", "prepare", "find_files", "propose_patch", "merge_patches", "judge_patches", "review_patch",
     "deploy",
 )  # fmt: skip
 ASSEMBLY: Final = 60.0
-"""Seconds in which an agent for every skill has to be there; a squad comes up in a few."""
+"""Seconds in which an agent for every skill has to appear; a squad comes up in a few."""
 QUEUE_HERE, QUEUE_AWAY = 1800.0, 20.0
 """Seconds a coder may keep its step waiting: one that is here may be busy, one that is away has to come back soon."""
 BALLOT: Final = 180.0
-"""Seconds a coder may need longer than those that contradict each other: the slowest tool needs 66 s at its worst."""
+"""Seconds that a coder may need beyond those that contradict each other: the slowest tool needs 66 s at worst."""
 RUNG_MS: Final = 3_600_000
 """How long a merger may take: it runs a repository's tests many times."""
 SAME_PATCH: Final = "pointers[/patch/tree]"
 NOBODY: Final = {"answered": False}
-"""What a question is answered with where nobody does in time. No person says that."""
+"""The answer to a question that nobody answers in time. No person gives this answer."""
 LADDER: Final = (
     {"strategy": "merge", "skill": "merge_patches", "timeoutMs": RUNG_MS},
     {"strategy": "verify", "skill": "verify_patch", "timeoutMs": RUNG_MS},
     {"strategy": "judge", "skill": "choose_proposal", "timeoutMs": RUNG_MS},
 )
-"""Who decides between coders. A person comes last, where one is to be asked; else nobody's patch is taken."""
+"""Who decides between coders. A person comes last, if one is to be asked; else nobody's patch is taken."""
 
 agent = Agent("lead", version="1.0", description="Has a maintenance request carried out.", concurrency=8)
 
@@ -116,25 +116,25 @@ class _Run:
     """Seconds a person has for each question; None: as long as the coordinator waits."""
     steps: Steps = field(init=False)
     decisions: Decisions = field(init=False)
-    """From when there is a plan."""
+    """Set once there is a plan."""
     moves: int = 0
     """How often something was done again because a decision had moved."""
     again: int = 0
-    """How often of these the plan had stayed as it was."""
+    """How many of the last of these left the plan unchanged."""
     edits: int = 0
     """How often a person has handed in a patch of their own."""
     summary: Summary = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
     notes: dict[str, str] = field(default_factory=dict)
-    """What coders say that propose nothing, in this round."""
+    """What coders that propose nothing say, in this round."""
 
     def __post_init__(self) -> None:
         self.steps = Steps(self.task, self.ask)
         self.summary = new_summary(self.request, self.run_dir)
 
     async def through(self) -> Summary:
-        """Go through all of it."""
+        """Carry out the whole request."""
         await self._assemble()
         plan = await self._plan(self.request)
         await self._see_room(plan)
@@ -142,7 +142,7 @@ class _Run:
             return await self._on(plan)
 
     async def _on(self, plan: Plan) -> Summary:
-        """Go through all of it from when there is a plan, and it is this run's turn."""
+        """Carry out the request once there is a plan, and it is this run's turn."""
         self.steps.span = (0.0, 0.25)
         is_question = plan["kind"] == "find"
         workspace = await self._prepare(with_tests=not is_question)
@@ -171,7 +171,7 @@ class _Run:
                 await self._look_again()
 
     async def _look_again(self) -> None:
-        """Go on with the plan in force, and everything that was done on another one is done again."""
+        """Go on with the plan in force; everything that was done on another plan is done again."""
         self.moves += 1
         if self.moves > MOVES_MAX:
             raise AttemptFailed(f"the plan has moved {self.moves} times while it was worked on", code=MOVED)
@@ -229,7 +229,7 @@ class _Run:
     # The steps --------------------------------------------------------------------------------------------------------
 
     async def _assemble(self) -> None:
-        """Wait until somebody is there for every skill."""
+        """Wait until every skill has an agent."""
         missing = [*NEEDED]  # as far as is known: there may be no time for a first look
         with anyio.move_on_after(ASSEMBLY):
             while True:
@@ -244,7 +244,7 @@ class _Run:
     async def _turn(self, plan: Plan) -> AsyncIterator[None]:
         """Wait until no other run works on the repository, and keep others waiting inside the block.
 
-        Who only asks changes nothing and waits for nobody; what is unpacked for a run is nobody else's.
+        A run that only asks changes nothing and waits for nobody; a source unpacked for a run belongs to it alone.
         """
         path = self.source.get("repository", "")
         if not path or plan["kind"] == "find":
@@ -254,7 +254,7 @@ class _Run:
         async def waits(whom: list[str]) -> None:
             more = f", and for {len(whom) - 1} more" if len(whom) > 1 else ""
             said = f"waits for run {whom[0]}, which works on {path}{more}"
-            # It may be one that somebody has given up and that waits for an answer.
+            # It may be an abandoned run that waits for an answer.
             ways = f"(a2a task show {whom[0]} tells how far that is, a2a task cancel {whom[0]} ends it)"
             await self.steps.story("waits", agent.name, f"{said} {ways}")
             await self.task.progress(0.0, said)
@@ -265,10 +265,10 @@ class _Run:
             yield
 
     async def _see_room(self, plan: Plan) -> None:
-        """Make sure that there can be a branch of the wanted name, while nothing is done yet.
+        """Make sure that a branch of the wanted name can exist, before anything is done.
 
         Raises:
-            AttemptFailed: there cannot.
+            AttemptFailed: it cannot.
         """
         path = self.source.get("repository", "")
         if not path or plan["kind"] == "find" or self.approve == "never":
@@ -277,7 +277,7 @@ class _Run:
         try:
             taken = await git.branch_beside(_expanded(path), wanted)
         except git.GitError:
-            return  # whoever prepares it says what is wrong with it
+            return  # the preparer says what is wrong with it
         if taken:
             detail = f"{path} has a branch {taken}, beside which there can be no {wanted}: name another one (--branch)"
             raise AttemptFailed(detail, code="bad_branch", retryable=False)
@@ -295,7 +295,7 @@ class _Run:
         )  # fmt: skip
 
     async def _allow_tests(self, workspace: Workspace) -> Workspace:
-        """Where no sandbox is to be had, have the person say whether the tests may run without one."""
+        """If no sandbox works, ask the person whether the tests may run without one."""
         if workspace["sandbox"] != "none" or workspace["allow_unsandboxed"] or self.approve != "ask":
             return workspace
         question = (
@@ -314,7 +314,7 @@ class _Run:
         return plan
 
     def _key(self, name: str) -> str:
-        """Return the beginning of a step's key: a step on another revision of the plan is another step."""
+        """Return the beginning of a step's key: on another revision of the plan it is another step."""
         decisions = self.decisions
         if decisions.rev == decisions.first and not self.again:
             return name
@@ -326,7 +326,7 @@ class _Run:
         return await self._review(workspace, plan, await self._propose(workspace, plan))
 
     async def _propose(self, workspace: Workspace, plan: Plan) -> Judgement:
-        """Have every coder there is propose a patch, and return what was merged of them, or the judged one."""
+        """Have every available coder propose a patch, and return the merged patch, or the judged one."""
         last: str | dict[str, Any] = "human" if self.approve == "ask" else "abort"
         if last == "human" and self.answer_within is not None:
             last = {"strategy": "human", "timeoutMs": round(self.answer_within * 1000)}
@@ -342,7 +342,7 @@ class _Run:
             if exc.code == MOVED:
                 raise
             if moved := await self.decisions.outdated():
-                raise ErrandFailed(exc.step, MOVED, moved) from exc  # whoever has seen that would not do it
+                raise ErrandFailed(exc.step, MOVED, moved) from exc  # a coder that has seen that would not do it
             if contest.record is not None:
                 if self.answer_within is not None and _was_left_to_a_person(contest.record):
                     raise _Unanswered(self._in_vain(f"conflict {contest.record['conflict']}")) from exc
@@ -353,7 +353,7 @@ class _Run:
             self.unheard.sort(key=lambda rejected: rejected["agent"])
             await self._tell_conflict(contest.record)
         if not contest.author:
-            return cast(Judgement, value)  # merged of several, and tried in doing so
+            return cast(Judgement, value)  # merged from several, and tried while merging
         return await self._judge(workspace, plan, value | {"agent": contest.author})
 
     async def _tell_conflict(self, record: dict[str, Any] | None) -> None:
@@ -365,9 +365,9 @@ class _Run:
         await self.steps.story("settled", agent.name, said)
 
     async def _coders(self) -> tuple[list[str], list[str]]:
-        """Return the coders that are asked, and those that should be there and are not.
+        """Return the coders to ask, and those that should be there and are not.
 
-        What the first attempt has found holds for all.
+        The findings of the first attempt hold for all.
         """
         key = f"{self.task.id}/{self._key('asked')}/{digest(self.decisions.plan)}"
         known = await self.task.context.get(key)
@@ -392,7 +392,7 @@ class _Run:
         return there, missing
 
     async def _heard(self, outcome: dict[str, Any]) -> None:
-        """Tell what a coder came to. One that fails is written down, and missed by nobody."""
+        """Report a coder's outcome. A failure is noted, and the others go on."""
         coder, proposal = outcome["agent"], outcome["value"]
         if outcome["state"] != "completed":
             await self.steps.story("failed", coder, outcome["detail"])
@@ -407,7 +407,7 @@ class _Run:
                 self.notes[coder] = str(proposal["notes"][0])[:NOTE_CHARS_MAX]
 
     def _why_nothing(self) -> str:
-        """Return what the coders say of having nothing to propose."""
+        """Return why the coders have nothing to propose, in their words."""
         return "; ".join(f"{coder}: {note}" for coder, note in sorted(self.notes.items()))
 
     async def _judge(self, workspace: Workspace, plan: Plan, proposal: Proposal) -> Judgement:
@@ -434,7 +434,7 @@ class _Run:
         return judgement, review
 
     async def _judge_edit(self, workspace: Workspace, plan: Plan, said: str) -> tuple[Judgement, Review] | str:
-        """Judge what a person made of the patch like any other proposal; return what is wrong with it as words."""
+        """Judge a person's edited patch like any other proposal; return what is wrong with it in words."""
         text = said if "\n" in said.strip() else await self._edited(said.strip())
         if text is None:
             return f"There is no patch at {said.strip()}."
@@ -452,10 +452,10 @@ class _Run:
         return judgement, review
 
     async def _edited(self, path: str) -> str | None:
-        """Return the patch a person hands in, as it was when it was looked at first; None where there was none.
+        """Return the patch a person hands in, as it was at the first look; None if there was none.
 
-        An attempt after a crash comes by here again, when the file may be another or gone; what was asked about it and
-        answered would then count no more.
+        An attempt after a crash comes by here again, when the file may have changed or be gone; the questions and
+        answers about it would then no longer count.
         """
         self.edits += 1
         key = f"{self.task.id}/edited/{self.edits}"
@@ -468,7 +468,7 @@ class _Run:
         return text
 
     async def _approve(self, judgement: Judgement, by: str) -> None:
-        """Have the patch be deployed, if it was made on the plan in force."""
+        """Approve the patch for deployment, if it was made on the plan in force."""
         patch = judgement["patch"]
         if not await self.decisions.approve(patch.get("digest") or git.digest(patch["text"].encode()), by):
             moved = await self.decisions.outdated() or f"somebody else has written {APPROVAL}"
@@ -497,7 +497,7 @@ class _Run:
                 )  # fmt: skip
             except ErrandFailed as exc:
                 if exc.code == "branch_moved" and not self.branch:
-                    continue  # the name is taken by somebody else's work: it stays as it is
+                    continue  # somebody else's work has the name, and keeps it
                 raise
             summary["branch"], summary["commit"] = deployed["branch"], deployed["commit"]
             await self.steps.story("deployed", "deployer", f"{deployed['commit'][:12]} on {deployed['branch']}")
@@ -515,7 +515,7 @@ class _Run:
         return read_answer(await self.ask(*question(workspace, judgement, review, path, hint)))
 
     async def ask(self, question: str, options: list[str] | None) -> Any:
-        """Ask whoever delegated the run."""
+        """Ask the run's delegator."""
         if self.approve != "ask":
             choices = f" ({' / '.join(options)})" if options else ""
             raise AttemptFailed(f"nobody is there to be asked: {question}{choices}", code="unclear")
@@ -555,7 +555,7 @@ class _Run:
             await self.steps.story("found", "retriever", f"matters most: {best}")
 
     def _patch_file(self, judgement: Judgement) -> str:
-        """Put the patch where a person can read it, and return where; a small one was in the judgement only."""
+        """Put the patch where a person can read it, and return where; a small one was only in the judgement."""
         if judgement["verdict"] == "nothing":
             return ""
         path = judgement["patch"].get("path", "")
@@ -607,7 +607,7 @@ def _expanded(path: str) -> Path:
 
 def _read(path: str) -> str | None:
     try:
-        return _expanded(path).read_bytes().decode()  # as it is: in some patches lines end in CR LF
+        return _expanded(path).read_bytes().decode()  # unchanged: in some patches lines end in CR LF
     except (OSError, ValueError):
         return None
 

@@ -1,8 +1,8 @@
-"""What a repository's build and its tests need and do not find: the names, and where the repository asks for them.
+"""Packages that a repository's build and tests need and lack: their names, and where the repository asks for them.
 
-A module that is not there is known by what Python says of it, which is foreign text: it only chooses among what the
-repository asks for in one of the usual places, and among the few that old tests take for granted. It fetches nothing;
-`environment` does.
+A missing module is known from Python's message, which is foreign text. So it only selects among the requirements that
+the repository states in one of the usual places, and among the few that old tests take for granted. This module fetches
+nothing; `environment` does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 __all__ = ["REQUIREMENT", "asked_for", "missing_modules", "requirements_for", "requirements_of_build", "usual_error"]
 
 REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
-"""A name with versions; an address or an option is none."""
+"""A name with versions; an address or an option does not match."""
 MISSING: Final = re.compile(r"\b(?:ModuleNotFoundError: |plugin \"[\w.]+\": )No module named '(\w+)[\w.]*'")
 FIXTURE: Final = re.compile(r"\bfixture '(\w+)' not found")
 PLUGINS: Final = {
@@ -27,24 +27,24 @@ PLUGINS: Final = {
     "httpbin": "pytest_httpbin", "httpx_mock": "pytest_httpx", "mocker": "pytest_mock",
     "requests_mock": "requests_mock",
 }  # fmt: skip
-"""Fixtures that are not there, and the modules that have them."""
+"""Missing fixtures, and the modules that have them."""
 ASYNC: Final = "async def functions are not natively supported"
 EGG: Final = re.compile(r"'wheel', .*'([^']+)'\]' returned non-zero")
-"""What setuptools says of a requirement of `setup.py` itself, which it cannot fetch without a network."""
+"""The message of setuptools about a requirement of `setup.py` itself that it cannot fetch without a network."""
 ERROR: Final = re.compile(
     r"^(?:E\s+|INTERNALERROR>\s+)?(?!_pytest\.)((?:\w+\.)*\w*(?:Error|Exception|Warning)\b(?:: .*)?)$", re.M
 )
 FILES: Final = ("*requirements*.txt", "requirements/*.txt")
 FILE_BYTES_MAX: Final = 256 * 1024
 TAKEN_FOR_GRANTED: Final = {"mock": "mock", "six": "six", "pkg_resources": "setuptools<70"}
-"""What was there with nearly everything once; 70 is the first setuptools without `pkg_resources.extern`."""
+"""Packages that almost every installation once had; 70 is the first setuptools without `pkg_resources.extern`."""
 SUCCEEDED: Final = {"nose": "pynose"}
-"""Modules of what no newer Python runs, and who carries them on."""
+"""Modules that no newer Python runs, and their successors."""
 ALIASES: Final = {
     "attr": "attrs", "bs4": "beautifulsoup4", "crypto": "pycryptodome", "git": "gitpython", "pil": "pillow",
     "sklearn": "scikit-learn",
 }  # fmt: skip
-"""Modules whose distribution has quite another name."""
+"""Modules whose distribution has a very different name."""
 
 
 def missing_modules(output: str) -> list[str]:
@@ -54,20 +54,20 @@ def missing_modules(output: str) -> list[str]:
 
 
 def requirements_of_build(output: str, tree: Path) -> list[str]:
-    """Return what has to be installed for a build to get further that ended with such words."""
+    """Return what to install for a build to get further after it ended with this output."""
     script = _text(tree / "setup.py")
     eggs = [egg for egg in EGG.findall(output) if REQUIREMENT.fullmatch(egg) and _names(script, egg)]
     return [*dict.fromkeys(eggs), *requirements_for(missing_modules(output), tree)]
 
 
 def usual_error(output: str) -> str:
-    """Return the error that a run of tests names most often, the first of several; empty if it names none."""
+    """Return the error that a test run names most often, the first of several; empty if it names none."""
     found = Counter(ERROR.findall("\n".join(line.strip() for line in output.splitlines())))
     return found.most_common(1)[0][0][:300] if found else ""
 
 
 def requirements_for(modules: Iterable[str], tree: Path) -> list[str]:
-    """Return what has to be installed for modules to be there, as far as that is known; nothing for the tree's own."""
+    """Return what to install for modules to be found, as far as known; nothing for the tree's own modules."""
     asked = asked_for(tree)
     found: dict[str, None] = {}
     for module in modules:
@@ -86,14 +86,14 @@ def requirements_for(modules: Iterable[str], tree: Path) -> list[str]:
 
 
 def asked_for(tree: Path) -> list[str]:
-    """Return all that a repository asks for, whatever for: names with versions, never addresses."""
+    """Return all that a repository asks for, for any purpose: names with versions, never addresses."""
     texts = [*_in_files(tree), *_in_ini(tree), *_in_pyproject(tree), *_in_pipfile(tree), *_in_setup(tree)]
     stripped = (text.partition(" #")[0].strip() for text in texts)
     return list(dict.fromkeys(text for text in stripped if REQUIREMENT.fullmatch(text)))
 
 
 def _names(script: str, requirement: str) -> bool:
-    """Tell whether a script has a text that is a requirement of this name."""
+    """Tell whether a script contains a text that is a requirement of this name."""
     return any(_name(text) == _name(requirement) for _, text in re.findall(r"(['\"])(.+?)\1", script))
 
 
@@ -104,7 +104,7 @@ def _in_files(tree: Path) -> Iterator[str]:
 
 
 def _in_ini(tree: Path) -> Iterator[str]:
-    """Yield what `tox.ini` and `setup.cfg` ask for; a line of tox may begin with the environments it is for."""
+    """Yield the requirements of `tox.ini` and `setup.cfg`; a line of tox may begin with the environments it is for."""
     for name, options in (("tox.ini", {"deps"}), ("setup.cfg", {"tests_require", "install_requires"})):
         parser = configparser.RawConfigParser(strict=False)
         try:
@@ -142,7 +142,7 @@ def _in_pipfile(tree: Path) -> Iterator[str]:
 
 
 def _in_setup(tree: Path) -> Iterator[str]:
-    """Yield what `setup.py` has in its lists of requirements, without running it."""
+    """Yield the texts in the requirement lists of `setup.py`, without running it."""
     try:
         module = ast.parse(_text(tree / "setup.py"))
     except (SyntaxError, ValueError):

@@ -1,7 +1,7 @@
 """A pytest plugin that writes down how each test ended, one JSON line at a time.
 
-Runs inside a foreign test process, so it needs nothing but pytest; it is copied to a folder of its own and loaded
-from there. What was written survives a test process that is killed, which is why there is no summary at the end.
+Runs inside a foreign test process, so it needs nothing but pytest; it is copied to a separate folder and loaded from
+there. Its lines survive a test process that is killed, which is why there is no summary at the end.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ONLY_VARIABLE = "SQUAD_ONLY"
 """Names a file with the tests to run, as a JSON list; without it all are run."""
 
 PLACES = [f"{path}{os.sep}" for path in (os.environ.get("HOME"), os.getcwd()) if path]  # noqa: PTH109 - it needs no Path
-"""Folders of this run alone: a test with one in its name, as where a file is its parameter, is the same in others."""
+"""Folders of this run alone: a test with one in its name, such as a file parameter, is the same test in other runs."""
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Leave out tests that nobody asked for. All are collected: named on the command line, some are other tests."""
+    """Leave out unwanted tests. All are collected: if named on the command line, some become other tests."""
     path = os.environ.get(ONLY_VARIABLE)
     if not path:
         return
@@ -40,13 +40,13 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
 
 
 def pytest_collectreport(report: Any) -> None:
-    """A file that cannot be collected is a test that ended in an error."""
+    """Treat a file that cannot be collected as a test that ended in an error."""
     if report.failed:
         _write(report.nodeid, "error", "")
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    """Setting up and tearing down count only when they go wrong, or when the test is skipped there."""
+    """Setup and teardown count only when they go wrong, or when the test is skipped there."""
     expected_to_fail = hasattr(report, "wasxfail")
     if report.when == "call":
         if expected_to_fail:

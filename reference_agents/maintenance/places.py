@@ -1,7 +1,7 @@
-"""Read in a request which files and folders it is about, and which it leaves alone.
+"""Read from a request which files and folders it is about, and which it leaves alone.
 
-Pure but for a look at what a repository has: without one, a word is a path only where it looks like one. In one, a
-folder, a package and a module are meant by their names as well, where the request says `in` or what to modernise.
+Pure except for a look at the repository. Without a repository, a word is a path only if it looks like one. With one,
+folders, packages and modules can also be meant by name, after `in` or as what to modernise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Places", "read_places"]
 PATH: Final = r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.py\b"
 IN: Final = r"\b(?:in|under|within|below|inside|outside|only|from)"
 WORK: Final = r"(?:\b(?:moderni[sz]e|moderni[sz]ing|upgrade|upgrading|migrate|port)\b|\blint\s+(?:of|for)\b|^\s*lint\b)"
-"""What stands right behind it is what to work on."""
+"""The words right after it say what to work on."""
 OFF: Final = (
     r"(?:\b(?:leav(?:e|ing)|without|except(?:ing)?|exclud(?:e|ing)|skip(?:ping)?|ignor(?:e|ing)|not|never|apart|other"
     r"|aside|besides|omit(?:ting)?|avoid(?:ing)?|save\s+for|no\s+changes?(?:\s+to)?"
@@ -41,13 +41,13 @@ ALONE: Final = re.compile(
     re.I,
 )
 ONLY: Final = re.compile(r"\s+only\b", re.I)
-"""Behind a path that is left alone: it may as well be the only one to be changed."""
+"""After a path that is left alone: it may just as well be the only one to be changed."""
 OUTSIDE: Final = re.compile(rf"\boutside{FILLERS}$", re.I)
 NOTHING: Final = re.compile(r"\b(?:nothing|none)\b[^.;]{0,60}$", re.I)
-"""Before `outside`: what is there is left alone."""
+"""Before `outside`: the path is left alone."""
 NEGATED: Final = re.compile(r"(?:\b(?:not|never|without|no)|n't)\b[^.;]{0,60}$", re.I)
 BESIDES: Final = re.compile(r"\b(?:includ\w*|also|even|like|such\s+as|touch|change|and\s+then)\b[^.;,]*$", re.I)
-"""A path behind this is one more, and not the only one."""
+"""A path after this is an additional one, not the only one."""
 NOT_ONLY: Final = re.compile(r"\bnot\s+(?:only|just)\b", re.I)
 NAME: Final = r"[`'\"]?(?P<{}>[\w.-]*\w)[`'\"]?"
 END: Final = r"\s*(?:$|[,;]|\.(?:\s|$))"
@@ -57,7 +57,7 @@ UNKNOWN: Final = re.compile(
     rf"(?={END}|\s+(?:to|for)\s+(?:py|v?\d))|\b(?:in|under|within|below|inside)\s+{NAME.format('within')}(?={END})",
     re.I,
 )
-"""What can be nothing but the name of something to work on."""
+"""Phrases that can only name something to work on."""
 NO_NAMES: Final = re.compile(
     r"all|annotations?|any(?:thing)?|classes|code(?:base)?|comments?|dependencies|detail|docs?|docstrings?|each|entire"
     r"|errors?|every(?:thing)?|exceptions?|files?|findings?|for|formatting|f-?strings?|full|functions?|general|hints?|idioms?"
@@ -66,7 +66,7 @@ NO_NAMES: Final = re.compile(
     r"|top|total|types?|typing|warnings?|whole|\d[\d.]*",
     re.I,
 )
-"""Words that stand where a name may stand."""
+"""Words that occur where a name could."""
 CLAUSE: Final = re.compile(r"[;,:]\s|\.\s|\bbut\b", re.I)
 
 
@@ -79,7 +79,7 @@ class Places:
     spared: tuple[str, ...] = ()
     """Files or folders to leave alone."""
     unclear: str = ""
-    """One of which the words do not tell whether it is to be changed or left alone."""
+    """A path that the words leave unclear: whether to change it, or leave it alone."""
 
 
 def read_places(text: str, repository: str = "", *, asks: bool = False) -> Places:
@@ -87,8 +87,8 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
 
     Args:
         text: in one line, without names that only look like paths.
-        repository: its own path before one in it is left out.
-        asks: whether it changes nothing: it is then about a path only where it says `in`.
+        repository: its own path is removed from the front of paths in it.
+        asks: whether the request changes nothing; then it is about a path only if it says `in`.
     """
     if repository:
         text = text.replace(f"{repository.rstrip('/')}/", "")
@@ -113,7 +113,7 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
         elif mention.how == "in" or not BESIDES.search(clause):
             within += mention.paths
     if repository and not (asks or within or spared) and (name := _unknown(text, repository)):
-        within.append(name)  # that it is not there is for whoever asks to be told
+        within.append(name)  # that it does not exist is for the caller to report
     return Places(tuple(dict.fromkeys(within)), tuple(dict.fromkeys(spared)))
 
 
@@ -122,12 +122,12 @@ class _Mention:
     start: int
     end: int
     how: str
-    """`in`, `off`, or nothing where it stands for itself."""
+    """`in`, `off`, or empty if it stands alone."""
     paths: tuple[str, ...]
 
 
 def _mentions(text: str, repository: str, *, asks: bool) -> Iterator[_Mention]:
-    """Yield the paths that stand together, and what stands before or behind them."""
+    """Yield groups of adjacent paths, with the words before or after them."""
     anywhere = rf"[`'\"]?(?<![\w./-])(?:{PATH})[`'\"]?"
     names = _names(repository)
     listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -157,14 +157,14 @@ def _clean(path: str) -> str:
 
 
 def _is_code(path: str, repository: str) -> bool:
-    """Return whether what stands for itself is meant as a path: `and/or` is none, and settings are opened by name."""
+    """Return whether a path that stands alone is meant as one: `and/or` is not, and settings are opened by name."""
     if area_of(path) in {"ci", "configuration"}:
         return False
     return path.endswith(".py") or bool(repository and Path(repository, path.partition("/")[0]).is_dir())
 
 
 def _names(repository: str) -> Mapping[str, str]:
-    """Return what can be named without its path - folders at the top, packages, modules - and where each is."""
+    """Return what can be named without a path - folders at the top, packages, modules - and where each is."""
     names: dict[str, str] = {}
     for root in ("", "src/"):
         try:
@@ -182,7 +182,7 @@ def _names(repository: str) -> Mapping[str, str]:
 
 
 def _path(said: str, names: Mapping[str, str], repository: str, *, asks: bool) -> str:
-    """Return the path of what was named; of a module, as far as it is there."""
+    """Return the path of something named; of a dotted module, the part that exists."""
     head, *parts = said.split(".")
     if "/" in said or said.endswith(".py") or head not in names:
         return said
@@ -198,7 +198,7 @@ def _path(said: str, names: Mapping[str, str], repository: str, *, asks: bool) -
 
 
 def _unknown(text: str, repository: str) -> str:
-    """Return a name of something to work on that is not there, if there is one."""
+    """Return a name of something to work on that does not exist, if there is one."""
     if not Path(repository).is_dir():
         return ""
     for match in UNKNOWN.finditer(text):

@@ -1,7 +1,7 @@
-"""The preparer: makes a repository ready to be worked on, and finds out what its tests say before anything is touched.
+"""The preparer: makes a repository ready to work on, and finds out what its tests say before anything is touched.
 
-Afterwards there is a mirror, a virtual environment and a baseline; the repository itself was only read. If the tests
-cannot tell good from bad, the workspace says so and why.
+The result is a mirror, a virtual environment and a baseline; the repository itself is only read. If the tests cannot
+tell good from bad, the workspace says so and why.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ OTHERWISE: Final = {
     4: ("-o", "addopts="),
     5: ("-o", "python_files=test*.py *_test.py *_tests.py"),
 }
-"""Pytest's exit code to the options with which it is run again where no test passes. It failed itself, as where the
-repository has warnings be errors and pytest has learned new ones; it did not know an option, as where the repository's
-own name a plugin that is not here; it found no tests, as where another runner takes them by other names."""
+"""Pytest's exit code to the options for another run if no test passes. 3: pytest itself failed, for example because the
+repository turns warnings into errors and pytest has new ones. 4: it did not know an option, for example because the
+repository's own options name a plugin that is missing here. 5: it found no tests, for example because another runner
+finds them by other names."""
 RUNS_MAX: Final = 6
-"""Times that tests are run while something can be mended."""
+"""How often tests are run while something can be mended."""
 BROKE_OFF: Final = 2
-"""Pytest's exit code where it ends before it is through."""
+"""Pytest's exit code if it ends early."""
 BROKEN_PLUGIN: Final = re.compile(r"PluginValidationError: Plugin '([\w.-]+)' for hook")
-"""What pytest says of a plugin that was made for an older one; it ends over it."""
+"""Pytest's message about a plugin that was made for an older version, which makes pytest end."""
 NO_TESTS = BaselineShape(
     total=0, passed=0, failed=0, skipped=0, seconds=0.0, path="", digest="", failing=[], unstable=[]
 )  # fmt: skip
@@ -109,7 +110,7 @@ async def prepare_workspace(
 async def _take_baseline(
     workspace: Workspace, work: Worktree, settings: RunSettings, environment: Environment, report: Report
 ) -> None:
-    """Run the tests twice on the same tree: where the two runs differ, a test says nothing."""
+    """Run the tests twice on the same tree: a test whose two outcomes differ says nothing."""
     await report(0.6, "running the tests as they are")
     tests = _Untouched(work, workspace["base"], settings, environment, report)
     first = await tests.run()
@@ -135,7 +136,7 @@ async def _take_baseline(
 
 @dataclass
 class _Untouched:
-    """The tests of a tree that nobody has touched, and the environment in which they run."""
+    """The tests of an untouched tree, and the environment in which they run."""
 
     work: Worktree
     base: str
@@ -146,9 +147,9 @@ class _Untouched:
     """What was fetched, or could not be; and plugins that were left out."""
 
     async def run(self) -> Run:
-        """Run them, and again as long as something is in the way that can be mended; behind it may be the next.
+        """Run the tests, and again as long as a problem can be mended; another may be behind it.
 
-        They may take minutes: none of them is run while there are files for which something can be mended first.
+        Tests may take minutes: none is run while a file has a problem that can be mended first.
         """
         for _ in range(RUNS_MAX):
             run = await self._run(collects_all=True)
@@ -167,11 +168,11 @@ class _Untouched:
         return await run_tests(self.work, self.settings, self.report, collects_all=collects_all)
 
     def leave_to(self, options: tuple[str, ...]) -> None:
-        """Run them with more options from now on."""
+        """Run the tests with more options from now on."""
         self.settings = replace(self.settings, options=(*self.settings.options, *options))
 
     async def _mends(self, run: Run) -> bool:
-        """Do something about what a run met, and return whether there was something."""
+        """Mend a problem of a run, and return whether there was one."""
         broken = BROKEN_PLUGIN.search(run.output)
         if broken and not run.outcomes and broken.group(1) not in self.tried:
             self.tried.add(broken.group(1))
@@ -195,7 +196,7 @@ def _is_telling(run: Run) -> bool:
 
 
 def _why_none(run: Run, notes: tuple[str, ...]) -> str:
-    """Say why a first run is no baseline; nothing if it is one."""
+    """Return why a first run is not a baseline, or an empty text if it is."""
     hints = f" ({'; '.join(notes)})" if notes else ""
     if run.timed_out:
         return f"the tests did not end within {FOREIGN_LIMITS.seconds:.0f} seconds"
@@ -206,7 +207,7 @@ def _why_none(run: Run, notes: tuple[str, ...]) -> str:
     passed, failed = (sum(outcome in kind for outcome in run.outcomes.values()) for kind in (TELLING, BAD))
     if passed and passed >= failed:
         return ""
-    # A few that pass where nearly all fail say nothing of what the others are about, as where it cannot be imported.
+    # If nearly all fail and a few pass, those few say nothing about the others, which may not even import the code.
     how_many = f"only {passed} of {passed + failed} tests pass" if passed else "no test passes"
     return f"{how_many} before anything is touched{f': {error}' if error else ''}{hints}"
 

@@ -1,8 +1,8 @@
-"""Run other programs so that none of them outlives the agent, and none of them stops its event loop.
+"""Run other programs so that none outlives the agent, and none blocks its event loop.
 
-A guarded command is started through `launch`, which kills it and all it started when this process closes the pipe
-between them - on purpose, or by dying. Short commands that change nothing (git) run without a guard. It knows nothing
-of sandboxes; `sandbox` builds the command lines that go through here.
+A guarded command is started through `launch`, which kills it and everything it started when this process closes the
+pipe between them - on purpose, or by dying. Short commands that change nothing (git) run without a guard. This module
+knows nothing of sandboxes; `sandbox` builds the command lines that it runs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["LAUNCH", "Finished", "Limits", "OnLine", "Report", "guarded", "inher
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A program that says more than this is stopped being listened to: a patch of that size helps nobody."""
+"""Output beyond this is discarded: a patch of that size helps nobody."""
 GRACE: Final = 5.0
 """Seconds a guard gets to kill its command before it is killed itself."""
 
 Report = Callable[[float | None, str], Awaitable[None]]
-"""How work tells how far it is: `TaskContext.progress`, or `silent`."""
+"""How work reports its progress: `TaskContext.progress`, or `silent`."""
 OnLine = Callable[[str], Awaitable[None]]
 
 
@@ -39,7 +39,7 @@ async def silent(fraction: float | None, note: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use; 0 means as much as it likes."""
+    """What a program may use; 0 means no limit."""
 
     seconds: float = 600.0
     memory: int = 0
@@ -51,7 +51,7 @@ class Limits:
         """Return the options of `launch` for these limits."""
         if not self.memory and not self.file_size:
             return []
-        # Twice the time, because processor time adds up over threads; the clock on the wall is kept by `run`.
+        # Twice the time, because processor time adds up over threads; `run` watches the wall clock.
         return [f"--memory={self.memory}", f"--file-size={self.file_size}", f"--cpu={int(self.seconds * 2) + 10}"]
 
 
@@ -66,11 +66,11 @@ class Finished:
     timed_out: bool
     seconds: float
     is_cut: bool = False
-    """Whether it said more than was kept."""
+    """Whether its output was longer than what was kept."""
 
     @property
     def text(self) -> str:
-        """What it said on both channels, for people."""
+        """Its output on both channels, for people."""
         return (self.out + self.err).decode(errors="replace")
 
 
@@ -85,7 +85,7 @@ def guarded(command: Sequence[str], limits: Limits) -> list[str]:
 
 
 _HAS_ENDED = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError)
-"""What is raised where a program has ended before it was told something: up to anyio 4.11 what the loops raise."""
+"""Exceptions when a program has ended before it was written to; up to anyio 4.11 these are the loops' own."""
 
 
 async def run(
@@ -100,7 +100,7 @@ async def run(
     """Run a program to its end, its limit, or the end of the surrounding scope.
 
     Args:
-        limits: makes the run a guarded one; without, it has to be short, and takes `stdin`.
+        limits: makes the run a guarded one; without limits it has to be short, and takes `stdin`.
         on_line: called with each line of standard output as it comes.
     """
     assert limits is None or stdin is None, "a guarded program reads nothing: its standard input is the lifeline"
@@ -154,7 +154,7 @@ async def _process(
 
 
 class _Sink:
-    """Collects a stream, and cuts it into lines where somebody listens."""
+    """Collects a stream, and splits it into lines if somebody listens."""
 
     def __init__(self, on_line: OnLine | None) -> None:
         self._chunks: list[bytes] = []

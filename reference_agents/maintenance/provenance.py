@@ -1,4 +1,4 @@
-"""What a commit of the squad says about where it comes from: its title, its trailers, and the name of its branch.
+"""What a commit of the squad says about its origin: its title, its trailers, and the name of its branch.
 
 Pure, and the same in every attempt: nothing in it depends on when something happened or how long it took.
 """
@@ -15,10 +15,10 @@ from .shapes import Judgement, Plan, Review
 __all__ = ["branch_names", "title_of", "trailers_of"]
 
 BRANCHES_MAX: Final = 9
-"""Names tried where somebody has taken the branch already."""
+"""How many names to try if the branch is taken."""
 LINE_CHARS_MAX: Final = 150
 STEPS_MAX: Final = 20
-"""The last rounds' steps; a deployer takes so many trailers and no more."""
+"""The last rounds' steps; a deployer accepts only so many trailers."""
 TITLES: Final = {
     "modernise": "Modernise to Python {version}",
     "fix-lint": "Fix lint findings",
@@ -26,7 +26,7 @@ TITLES: Final = {
     "rename": "Rename {old} to {new}",
 }
 TOLD: Final = frozenset({"propose_patch", "merge_patches", "judge_patches", "review_patch"})
-"""Skills whose steps a commit names: who proposed it, who decided, who looked at it."""
+"""Skills whose steps a commit names: who proposed it, who decided, who reviewed it."""
 
 
 def title_of(plan: Plan) -> str:
@@ -37,7 +37,7 @@ def title_of(plan: Plan) -> str:
 
 
 def branch_names(wanted: str) -> list[str]:
-    """Return the names to try for a branch of our own, in this order."""
+    """Return the names to try for our own branch, in order."""
     return [wanted, *(f"{wanted}-{number}" for number in range(2, BRANCHES_MAX + 1))]
 
 
@@ -51,7 +51,7 @@ def trailers_of(
     *,
     approved_by: str,
 ) -> list[str]:
-    """Return the trailers: `Key: value`, one each."""
+    """Return the trailers, each `Key: value`."""
     return list(_trailers(request, task, plan, judgement, review, steps, approved_by))
 
 

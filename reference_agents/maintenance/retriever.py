@@ -1,6 +1,6 @@
-"""The retriever: finds the files and symbols that matter for a plan, by the identifiers in them.
+"""The retriever: finds the files and symbols that matter for a plan, by their identifiers.
 
-Files are ranked by BM25 over the words their identifiers are made of; symbols come from the syntax tree. It reads the
+Files are ranked by BM25 over the words in their identifiers; symbols come from the syntax tree. It reads the
 repository's last commit and changes nothing.
 """
 
@@ -83,14 +83,14 @@ ASKING: Final = frozenset(
         "work",
     ]
 )
-"""Words that a question is made of and code is not."""
+"""Words that occur in questions but not in code."""
 QUERY_OF: Final[dict[Kind, str]] = {
     "modernise": "six future unicode basestring xrange izip iteritems itervalues iterkeys print_function object super "
     "format OrderedDict IOError mock compat py2 PY3",
     "fix-lint": "noqa pylint flake8 format except dict list zip lambda",
     "remove-unused": "import noqa unused deprecated compat",
 }
-"""What gives away that a file has much to do, where a plan names nothing to look for."""
+"""Words of files with much to do, for a plan that names nothing to look for."""
 
 agent = Agent(
     "retriever", version="1.0", description="Finds the files and symbols that matter for a plan.", concurrency=2
@@ -128,7 +128,7 @@ async def retrieve(repository: str, plan: Plan, *, report: Report = silent) -> L
         ]
         await report(0.6 * len(sources) / len(wanted), f"{len(sources)} of {len(wanted)} files read")
     query = plan["query"] or QUERY_OF.get(plan["kind"], plan["request"])
-    # Parsing a large repository takes seconds, in which the agent still has to answer.
+    # Parsing a large repository takes seconds, during which the agent still has to answer.
     listing = await anyio.to_thread.run_sync(_list, sources, query)
     if plan["kind"] == "find":
         listing["answer"] = _answer(listing, dict(sources))
@@ -137,7 +137,7 @@ async def retrieve(repository: str, plan: Plan, *, report: Report = silent) -> L
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Yield each identifier of a text, and the words it is made of: `parseURL_list` is also parse, url and list."""
+    """Yield each identifier of a text, and the words in it: `parseURL_list` is also parse, url and list."""
     for identifier in IDENTIFIER.findall(text):
         whole = identifier.lower()
         yield whole
@@ -148,7 +148,7 @@ def words_of(text: str) -> Iterator[str]:
 
 def _list(sources: Sequence[tuple[str, str]], query: str) -> Listing:
     wanted = [word for word in words_of(query) if word not in ASKING] or list(words_of(query))
-    # The path counts like a line of code that is there three times: names of files are chosen with care.
+    # The path counts like a line of code that occurs twice: names of files are chosen with care.
     files = Bm25(
         [*words_of(text), *words_of(path.removesuffix(".py")), *words_of(path.removesuffix(".py"))]
         for path, text in sources

@@ -1,7 +1,7 @@
 """Safety: looks at what a patch changes, and says whether it may go on.
 
-Differences only: an old fault is not the patch's. It runs nothing of the repository and trusts no agent; `refuse`
-stands even where a person would have approved everything.
+It looks only at differences: an old fault is not the patch's. It runs nothing of the repository and trusts no agent;
+`refuse` stands even if a person would have approved everything.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ for path in sys.argv[1:]:
         bad[path] = [getattr(exc, "lineno", 0) or 0, f"{type(exc).__name__}: {exc}"]
 print(json.dumps(bad))
 """
-"""In a process of its own: the compiler can be crashed by what it reads."""
+"""Runs in a separate process: some input crashes the compiler."""
 KNOWN_SECRETS: Final = (
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")),
     ("a cloud access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
@@ -111,7 +111,7 @@ async def review(workspace: Workspace, plan: Plan, patch: Patch, *, report: Repo
     for path, (line, detail) in sorted(broken.items()):
         if path not in broken_before:
             findings.append(_finding("compile", "refuse", path, detail, line))
-    # The judge takes none of these; a patch that nobody could try may have them.
+    # The judge accepts none of these; a patch that nobody could try may have them.
     findings += [_finding("imports", "ask", it.path, str(it)) for it in sorted(missing - missing_before)]
     findings += _new_weaknesses(weak_before, weak)
     done = _reviewed(findings)
@@ -121,7 +121,7 @@ async def review(workspace: Workspace, plan: Plan, patch: Patch, *, report: Repo
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file before and after; None where it is not there."""
+    """One file before and after; None if it does not exist."""
 
     path: str
     before: str | None
@@ -130,7 +130,7 @@ class Change:
     mode_after: str
 
     def added(self) -> Iterator[tuple[int, str]]:
-        """Yield the lines, with their numbers, that were nowhere in the file before."""
+        """Yield the lines, with their numbers, that did not occur in the file before."""
         known = set((self.before or "").splitlines())
         for number, line in enumerate((self.after or "").splitlines(), 1):
             if line not in known:
@@ -138,7 +138,7 @@ class Change:
 
 
 def inspect(plan: Plan, change: Change) -> list[Finding]:
-    """Look at one file, as far as its text tells; `review` adds what the compiler and bandit say."""
+    """Check the text of one file; `review` adds the findings of the compiler and bandit."""
     return [*_scope(plan, change), *_content(change), *_secrets(change), *_tampering(change)]
 
 
@@ -172,7 +172,7 @@ def _scope(plan: Plan, change: Change) -> Iterator[Finding]:
 
 
 def _content(change: Change) -> Iterator[Finding]:
-    """Look at what kind of thing a file is, and for characters that hide what it says."""
+    """Check the type of a file, and look for characters that hide what it says."""
     if change.after is None:
         yield _finding("content", "ask", change.path, "the file is deleted")
         return
@@ -186,7 +186,7 @@ def _content(change: Change) -> Iterator[Finding]:
         )
     if "\0" in change.after and "\0" not in (change.before or ""):
         yield _finding("content", "refuse", change.path, "becomes a binary file")
-    # What tells a file's encoding hides nothing where it was before, whatever becomes of the line behind it.
+    # An encoding mark that was there before hides nothing, whatever happens to the rest of its line.
     mark = BYTE_ORDER_MARK if (change.before or "").startswith(BYTE_ORDER_MARK) else ""
     for number, line in change.added():
         if BIDI.search(line):
@@ -198,7 +198,7 @@ def _content(change: Change) -> Iterator[Finding]:
 
 
 def _had_silencer(change: Change, line: str) -> bool:
-    """Return whether the comment was there before, on a line that only reads differently now."""
+    """Return whether the comment was there before, on a line that has changed otherwise."""
     match = SILENCER.search(line)
     assert match is not None
     comment = line[match.start() :].strip()
@@ -231,7 +231,7 @@ def _tampering(change: Change) -> Iterator[Finding]:
         return
     after = _Tests.read(change.after or "")
     if after is None:
-        return  # the compile check has said it
+        return  # the compile check has reported it
     for name in sorted(before.names - after.names):
         yield _finding("tamper", "refuse", change.path, f"the test {name} is gone")
     for name in sorted(before.names & after.names):
@@ -259,7 +259,7 @@ class _Tests:
     @classmethod
     def read(cls, source: str) -> _Tests | None:
         try:
-            tree = ast.parse(source.removeprefix(BYTE_ORDER_MARK))  # which it takes in bytes only
+            tree = ast.parse(source.removeprefix(BYTE_ORDER_MARK))  # the parser accepts the mark only in bytes
         except (SyntaxError, ValueError, RecursionError):
             return None
         names: set[str] = set()
@@ -289,7 +289,7 @@ class _Tests:
 
 
 def _walk(tree: ast.AST, owner: str) -> Iterator[tuple[str, ast.AST]]:
-    """Walk a tree, telling for each node the classes and functions it is in."""
+    """Walk a tree, yielding each node with the classes and functions around it."""
     for node in ast.iter_child_nodes(tree):
         yield owner, node
         named = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -331,7 +331,7 @@ class _Weakness:
 
 
 async def _weaknesses(work: Worktree, paths: Sequence[str]) -> list[_Weakness]:
-    """Return what bandit says; comments that silence it are not listened to."""
+    """Return bandit's findings, ignoring comments that silence it."""
     found = []
     for batch in batches([path for path in paths if (work.path / path).is_file()]):
         options = ("--quiet", "--format", "json", "--exit-zero", "--ignore-nosec")

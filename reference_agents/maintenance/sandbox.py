@@ -1,7 +1,7 @@
 """Keep a repository's own code from the network, from other files and from outliving its run.
 
-Uses what the machine has: Linux namespaces through `unshare`, else bubblewrap. What is chosen was tried first. Where
-neither works, `detect` says `none` and it is up to the caller to refuse. It knows no tests and no git.
+Uses what the machine has: Linux namespaces through `unshare`, else bubblewrap, whichever worked in a trial. If neither
+works, `detect` says `none`, and the caller decides whether to refuse. This module knows no tests and no git.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FOREIGN_LIMITS", "Sandbox", "detect", "foreign_environment", "run_fo
 Kind = Literal["namespaces", "bubblewrap", "none"]
 
 FOREIGN_LIMITS: Final = Limits(seconds=600.0, memory=4 * 1024**3, file_size=512 * 1024**2)
-"""For a whole test run. Four GiB of address space leaves room for numerical libraries, and for the agents."""
+"""For a whole test run. Four GiB of address space leave room for numerical libraries, and for the agents."""
 
 PROBE: Final = """\
 import socket, sys
@@ -31,7 +31,7 @@ local = socket.socket(); local.bind(("127.0.0.1", 0)); local.listen()
 socket.create_connection(local.getsockname(), timeout=5).close()
 sys.exit(3 if names else 0)
 """
-"""Ends with 0 where only the loopback interface is there, and works."""
+"""Exits with 0 if only the loopback interface exists, and works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,18 @@ class Sandbox:
 
     kind: Kind
     options: tuple[str, ...] = ()
-    """Of `unshare`; empty for the others."""
+    """Options of `unshare`; empty for the others."""
     sees: tuple[str, ...] = ()
-    """Folders that foreign code can read also where they lie in scratch space."""
+    """Folders that foreign code can read even if they are in scratch space."""
 
     def command(self, command: Sequence[str], writable: Sequence[str | Path], limits: Limits) -> list[str]:
-        """Return the command line that runs a command confined, able to write to the named folders only.
+        """Return the command line that runs a command confined, able to write only to the named folders.
 
-        Scratch folders such as /tmp are its own and empty, but for those folders and `sees`. The lesser namespaces, and
-        no sandbox, leave all files as they are.
+        Scratch folders such as /tmp are private and empty, except for those folders and `sees`. With the weaker
+        namespaces, and without a sandbox, all files stay as they are.
         """
         folders = [os.fspath(path) for path in writable]
-        # This installation as well: the interpreter, and what is lent from it.
+        # Also this installation: the interpreter, and what is borrowed from it.
         seen = [sys.base_prefix, sys.prefix, *self.sees]
         inner = [sys.executable, "-I", "-S", str(LAUNCH), "confine", *limits.options()]
         if self.kind == "namespaces":
@@ -73,14 +73,14 @@ NAMESPACES: Final = (
     ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"),
     ("--user", "--map-root-user", "--net"),
 )
-"""From the strictest to the least that still blocks the network; containers often forbid the first."""
+"""From the strictest to the weakest that still blocks the network; containers often forbid the first."""
 
 
 async def detect(scratch: str | Path, *sees: str | Path) -> Sandbox:
-    """Find the strictest sandbox that works here. The answer holds for this machine, not for this moment only.
+    """Find the strictest sandbox that works here. The answer stays valid on this machine.
 
     Args:
-        scratch: a folder to try it in, which foreign code will be able to read.
+        scratch: a folder for the trial, which foreign code will be able to read.
         sees: other folders that it will be able to read.
     """
     seen = tuple(os.fspath(path) for path in (scratch, *sees))
@@ -98,7 +98,7 @@ async def detect(scratch: str | Path, *sees: str | Path) -> Sandbox:
 
 
 def foreign_environment(python: str, scratch: str | Path, import_paths: Sequence[str | Path]) -> dict[str, str]:
-    """Return an environment for foreign code: nothing of ours is in it, no token, no home, no proxy."""
+    """Return an environment for foreign code, with nothing of ours: no token, no home, no proxy."""
     return {
         "PATH": os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": os.fspath(scratch),

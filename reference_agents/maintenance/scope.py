@@ -1,6 +1,6 @@
 """Which part of a repository a path belongs to, and whether a plan may touch it.
 
-Pure: it looks at names only. Coders ask before they write, safety asks again about what came out.
+Pure: it looks only at names. Coders check before they write, and safety checks the result again.
 """
 
 from __future__ import annotations

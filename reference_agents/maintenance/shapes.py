@@ -1,8 +1,8 @@
-"""What the agents of the squad hand to each other, and the limits on it.
+"""The payloads that the agents of the squad pass to each other, and their limits.
 
-Every value here is JSON. It knows no agent and does no work; each agent and the command line import it. Objects of a
-repository travel by their git ids, which every agent can look up in the mirror named by the workspace; text that a
-person reads travels along while it is small.
+Every value here is JSON. This module knows no agent and does no work; each agent and the command line import it.
+Objects of a repository travel as git ids, which every agent can look up in the mirror named by the workspace; text for
+people travels along if it is small.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 PATCH_TEXT_BYTES_MAX: Final = 128 * 1024
 """A longer patch travels as a file of the run directory: half of the 256 KiB the protocol carries inline."""
 EVIDENCE_IDS_MAX: Final = 20
-"""How many test ids one piece of evidence names; it says how many there were in all."""
+"""How many test ids one piece of evidence names; it also says how many there were in all."""
 EXCERPT_CHARS_MAX: Final = 1200
 """How much of a failure's output is quoted: enough for the last traceback."""
 
@@ -56,7 +56,7 @@ Kind = Literal["modernise", "fix-lint", "remove-unused", "rename", "find"]
 """What a plan asks for. `find` changes nothing: the retriever answers it."""
 
 Area = Literal["tests", "ci", "configuration"]
-"""Parts of a repository behind the scope fence: a patch may touch them only where the plan says so."""
+"""Parts of a repository behind the scope fence: a patch may touch them only if the plan says so."""
 
 Outcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
@@ -95,7 +95,7 @@ class RunTally(TypedDict):
     total: int
     passed: int
     failed: int
-    """Failures and errors, those of collecting included."""
+    """Failures and errors, including errors of collection."""
     skipped: int
     seconds: float
 
@@ -108,9 +108,9 @@ class Baseline(RunTally):
     digest: str
     """SHA-256 of that file; a judge refuses a baseline that was changed."""
     failing: list[str]
-    """Test ids that fail before anything was touched, the first `EVIDENCE_IDS_MAX` of them."""
+    """Test ids that failed before anything was touched, the first `EVIDENCE_IDS_MAX` of them."""
     unstable: list[str]
-    """Test ids that two runs on the same tree disagreed about: no evidence either way (also cut)."""
+    """Test ids on which two runs of the same tree disagreed: no evidence either way (also truncated)."""
 
 
 class Source(TypedDict):
@@ -134,24 +134,24 @@ class Workspace(TypedDict):
     run_dir: str
     """Where all scratch files of this run are; deleting it leaves nothing behind."""
     mirror: str
-    """A bare clone in the run directory: the agents' worktrees hang on it, and trees are exchanged through it."""
+    """A bare clone in the run directory: the agents' worktrees belong to it, and trees are exchanged through it."""
     python: str
     """The interpreter of the virtual environment the tests run with."""
     pytest_options: list[str]
-    """What this repository needs on pytest's command line, found out by the preparer."""
+    """What this repository needs on pytest's command line, as the preparer found out."""
     import_paths: list[str]
     """Folders of the repository that have to be importable, such as `.` and `src`."""
     files: list[str]
-    """The Python files that findings are counted over, before and after."""
+    """The Python files in which findings are counted, before and after."""
     findings: FindingCount
     tests: Baseline
     sandbox: Literal["namespaces", "bubblewrap", "none"]
     """How the repository's own code is kept from the network and from outliving its run."""
     allow_unsandboxed: bool
-    """Somebody allowed the tests to run although `sandbox` is `none`."""
+    """Whether somebody allowed the tests to run although `sandbox` is `none`."""
     evidence: Literal["ok", "none"]
     evidence_reason: str
-    """Why tests cannot decide; empty when they can."""
+    """Why tests cannot decide; empty if they can."""
     notes: NotRequired[list[str]]
     """What could not be installed, so that tests may say less than they could; an older preparer does not say."""
 
@@ -169,9 +169,9 @@ class Patch(TypedDict):
     """A change to the base commit. Whoever makes one by hand fills in `text` only."""
 
     text: str
-    """As `git diff --binary` writes it; empty when it is longer than `PATCH_TEXT_BYTES_MAX` and stands in `path`."""
+    """As `git diff --binary` writes it; empty if it is longer than `PATCH_TEXT_BYTES_MAX` and is in `path`."""
     tree: NotRequired[str]
-    """The git tree the base becomes; looked up in the mirror. Counts before `text`; absent or empty if unknown."""
+    """The git tree that the base becomes, from the mirror. Takes precedence over `text`; absent or empty if unknown."""
     path: NotRequired[str]
     """The file in the run directory that holds the whole text."""
     digest: NotRequired[str]
@@ -185,7 +185,7 @@ class Proposal(TypedDict):
     agent: str
     """The agent to ask again, with another tree to build on."""
     patch: Patch
-    """Against the base commit, also when `onto` named another tree."""
+    """Against the base commit, even if `onto` named another tree."""
     onto: str
     """The tree the work started from."""
     findings_before: int
@@ -214,9 +214,9 @@ class Accepted(TypedDict):
 
     agent: str
     files: list[str]
-    """Files this agent changed in the accepted patch, in whichever round."""
+    """Files this agent changed in the accepted patch, in any round."""
     removed: int
-    """Findings its steps took away."""
+    """Findings its steps removed."""
 
 
 class Rejected(TypedDict):
@@ -230,7 +230,7 @@ class Rejected(TypedDict):
     detail: str
     evidence: Evidence
     patch_path: str
-    """A file in the run directory with what was refused; empty where there was nothing to keep."""
+    """A file in the run directory with what was refused; empty if there was nothing to keep."""
     patch_digest: str
 
 
@@ -245,7 +245,7 @@ class Preference(TypedDict):
     """Which of several patches is better; made by an agent that is asked where the tests cannot tell."""
 
     choice: int
-    """Its number, from 0 on; -1 where there was no deciding."""
+    """Its number, from 0; -1 if undecided."""
     reasons: list[str]
 
 
@@ -254,9 +254,9 @@ class Advice(TypedDict):
 
     by: str
     between: list[str]
-    """The agents that proposed them; whoever gave the advice did not know."""
+    """The agents that proposed them; the adviser did not know."""
     chosen: str
-    """One of them; empty where the advice was undecided, and the judge's own order decided."""
+    """One of them; empty if the advice was undecided, and the judge's own order decided."""
     reasons: list[str]
 
 
@@ -264,7 +264,7 @@ class Judgement(TypedDict):
     """The decision between proposals; made by the judge."""
 
     verdict: Literal["accepted", "nothing", "no_evidence"]
-    """`no_evidence`: tests cannot decide, so a person has to; the patch is then what would be proposed, untested."""
+    """`no_evidence`: tests cannot decide, so a person has to; the patch is then the proposal, untested."""
     patch: Patch
     accepted: list[Accepted]
     rejected: list[Rejected]
@@ -277,10 +277,10 @@ class Judgement(TypedDict):
     tests_before: RunTally
     tests_after: RunTally
     test_runs: int
-    """How often all tests ran for this decision; where faults are looked for, some tests ran more often."""
+    """How often all tests ran for this decision; in the search for faults, some tests ran more often."""
     elapsed: float
     digest: str
-    """SHA-256 over the canonical JSON of the above but times and `test_runs`: the evidence a commit's trailer names."""
+    """SHA-256 over the canonical JSON of the above without times and `test_runs`: the evidence in the trailer."""
 
 
 class Finding(TypedDict):
@@ -290,7 +290,7 @@ class Finding(TypedDict):
     verdict: Literal["pass", "refuse", "ask"]
     path: str
     line: int
-    """0 where no line is meant."""
+    """0 if no line is meant."""
     detail: str
 
 
@@ -299,7 +299,7 @@ class Verification(TypedDict):
 
     passed: bool
     left: int
-    """Findings with it; -1 where it does not apply."""
+    """Findings with it; -1 if it does not apply."""
     detail: str
     evidence: Evidence
 
@@ -308,16 +308,16 @@ class Choice(TypedDict):
     """Which of several proposals is the best; made by the judge."""
 
     choice: int
-    """Its place, from 0; -1 where none is better than all others."""
+    """Its place, from 0; -1 if none is better than all others."""
     left: list[int]
-    """Findings with each; -1 where it does not hold."""
+    """Findings with each; -1 if it does not hold."""
 
 
 class Review(TypedDict):
     """Whether a patch may go to a person, or on without one; made by safety. Differences only: old faults pass."""
 
     verdict: Literal["pass", "refuse", "ask"]
-    """The gravest of the findings. `refuse` stands even where approval is automatic."""
+    """The gravest of the findings. `refuse` stands even if approval is automatic."""
     findings: list[Finding]
 
 
@@ -327,7 +327,7 @@ class Deployment(TypedDict):
     branch: str
     commit: str
     created: bool
-    """False when an earlier attempt had already made this commit."""
+    """False if an earlier attempt had already made this commit."""
 
 
 class FoundSymbol(TypedDict):
@@ -346,7 +346,7 @@ class FoundFile(TypedDict):
     path: str
     score: float
     matches: list[str]
-    """The words of the query that it holds, the rarest first."""
+    """The words of the query that it contains, the rarest first."""
 
 
 class Listing(TypedDict):
@@ -357,4 +357,4 @@ class Listing(TypedDict):
     answer: str
     """For a plan that only asks: a few sentences made of the above."""
     searched: int
-    """How many files were looked at."""
+    """How many files were searched."""

@@ -1,8 +1,8 @@
 """Find the code to work on: a git repository on this machine, or a source distribution of the package index.
 
-A repository is only looked at. A source distribution is unpacked into a repository of its own below the run
-directory. Everything that is wrong with a source is told with a code of its own, before anything was changed. It
-knows no virtual environments and no tests.
+A repository is only read. A source distribution is unpacked into its own repository below the run directory. Each
+problem with a source has an error code of its own, and is reported before anything is changed. This module knows no
+virtual environments and no tests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FETCH: Final = Path(__file__).with_name("fetch_sdist.py")
 DOWNLOAD_LIMITS: Final = Limits(seconds=300.0)
 UNPACKED_BYTES_MAX: Final = 512 * 1024**2
 MEMBERS_MAX: Final = 50_000
-"""Of an archive; both are well above the largest source distributions that hold mostly Python."""
+"""Members of an archive. Both limits are well above the largest source distributions that are mostly Python."""
 OFFLINE: Final = re.compile(
     rb"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Temporary failure in name resolution|"
     rb"Network is unreachable|Connection refused|Max retries exceeded|ProxyError"
@@ -50,11 +50,11 @@ class Origin:
     repository: Path
     base: str
     files: tuple[str, ...]
-    """Its Python files; links are not among them."""
+    """Its Python files, without links."""
 
 
 async def find_source(source: Source, run_dir: Path, report: Report) -> Origin:
-    """Find the repository a source names.
+    """Find the repository of a source.
 
     Raises:
         AttemptFailed: with the code `bad_source`, `no_such_path`, `not_a_repository`, `dirty_worktree`, `no_commit`,
@@ -69,7 +69,7 @@ async def find_source(source: Source, run_dir: Path, report: Report) -> Origin:
 
 
 async def python_files(repository: Path, base: str) -> tuple[str, ...]:
-    """Return the Python files of a commit that are files and not links."""
+    """Return the Python files of a commit, without links."""
     entries = await git.files(repository, base)
     return tuple(entry.path for entry in entries if entry.mode in REGULAR and is_python(entry.path))
 
@@ -93,7 +93,7 @@ async def _from_repository(path: Path) -> Origin:
         base = (await git.git(repository, "rev-parse", "--verify", "HEAD^{commit}")).decode().strip()
     except git.GitError as exc:
         raise _refusal("no_commit", f"{repository} has no commit yet") from exc
-    # Files git does not know are not part of what is worked on, and nothing touches them.
+    # Files git does not know are not part of the work, and nothing touches them.
     changed = await git.git(
         repository, "status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=none"
     )
@@ -125,7 +125,7 @@ async def _from_sdist(sdist: str, run_dir: Path, report: Report) -> Origin:
 
 
 async def _download(requirement: str, folder: Path) -> Path:
-    """Fetch the archive; nothing in it is run."""
+    """Fetch the archive, and run nothing in it."""
     target = folder / "archive"
     command = [sys.executable, "-I", str(FETCH), requirement, str(target)]
     done = await run(command, cwd=folder, limits=DOWNLOAD_LIMITS)
@@ -141,7 +141,7 @@ async def _download(requirement: str, folder: Path) -> Path:
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpack an archive without leaving the target folder, and return the one folder that is in it."""
+    """Unpack an archive without leaving the target folder, and return the one folder in it."""
     target.mkdir(parents=True)
     try:
         if zipfile.is_zipfile(archive):
@@ -157,13 +157,13 @@ def unpack(archive: Path, target: Path) -> Path:
 
 
 def _unpack_tar(archive: Path, target: Path) -> None:
-    """Unpack folders and files, and leave links and devices out, so that nothing leads out of the target.
+    """Unpack folders and files, and skip links and devices, so that nothing leads out of the target.
 
-    `extractall` has a filter for this, but not yet in the first releases of Python 3.11.
+    `extractall` has a filter for this, but not in the first releases of Python 3.11.
     """
     with tarfile.open(archive) as file:
         size = 0
-        for count, member in enumerate(file, 1):  # one by one: a list of all of them may be the trap
+        for count, member in enumerate(file, 1):  # one by one: a list of all members may be the trap
             size += member.size
             _check_size(archive, count, size)
             _check_path(archive, member.name)
@@ -189,7 +189,7 @@ def _unpack_zip(archive: Path, target: Path) -> None:
 
 
 def _is_wanted(name: str) -> bool:
-    """Leave out what would make the folder look like a git repository with settings of its own."""
+    """Skip names that would make the folder look like a git repository with its own settings."""
     return ".git" not in PurePosixPath(name).parts
 
 

@@ -1,6 +1,6 @@
-"""What came of a maintenance run: as JSON for programs, and as text for people.
+"""The outcome of a maintenance run: as JSON for programs, and as text for people.
 
-The lead fills it in and asks the human with the same words. It does no work and knows no coordinator.
+The lead fills it in and asks the human with the same words. This module does no work and knows no coordinator.
 """
 
 from __future__ import annotations
@@ -45,18 +45,17 @@ NAMES_SHOWN: Final = 3
 REJECTED_SHOWN: Final = 12
 WIDTH: Final = 11
 SEAL_CHARS: Final = 19
-"""Of a digest, its algorithm included: enough to find the whole one in the JSON form."""
+"""Characters of a digest, including its algorithm: enough to find the whole one in the JSON form."""
 
 Verdict = Literal[
     "deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence", "undecided", "unanswered"
 ]
 """How a run ended.
 
-`deployed`: the patch is a commit. `nothing`: there was nothing to change, or nothing held. `answered`: the request only
-asked. `held`: good, and nobody wanted it deployed. `rejected`: a person said no. `refused`: safety said no.
+`deployed`: the patch is a commit. `nothing`: there was nothing to change, or nothing held. `answered`: the request was
+only a question. `held`: good, but nobody wanted it deployed. `rejected`: a person said no. `refused`: safety said no.
 `no_evidence`: tests cannot decide here and no person was asked. `undecided`: agents contradict each other, and nothing
-and nobody decided between them. `unanswered`: a person was asked, and the time to answer has passed.
-"""
+and nobody decided between them. `unanswered`: a person was asked, and the time to answer has passed."""
 
 
 class Summary(TypedDict):
@@ -70,7 +69,7 @@ class Summary(TypedDict):
     base: str
     run_dir: str
     branch: str
-    """Where the commit is; empty unless it was deployed."""
+    """The commit's branch; empty unless it was deployed."""
     commit: str
     approved_by: str
     """`human`, `auto`, or empty."""
@@ -84,36 +83,36 @@ class Summary(TypedDict):
     tests_after: RunTally
     test_runs: int
     evidence_reason: str
-    """Why tests could not decide; empty when they could."""
+    """Why tests could not decide; empty if they could."""
     notes: list[str]
     """What could not be installed for the tests."""
     accepted: list[Accepted]
     rejected: list[Rejected]
     conflicts: list[Conflict]
     waits: list[Wait]
-    """Other runs that were waited for, where that took long."""
+    """Other runs that this run waited for, if that took long."""
     decisions: list[Decided]
-    """The revisions of the plan, where it has moved while it was worked on."""
+    """The revisions of the plan, if it has moved while it was worked on."""
     agreements: list[AgreedFile]
     advice: list[Advice]
     review: Review
     evidence: str
     """Digest of the judgement; the commit's trailer names it."""
     patch_path: str
-    """A file with the whole patch, for reading; empty where there is none."""
+    """A file with the whole patch, for reading; empty if there is none."""
     rounds: int
     steps: list[Step]
     retries: int
     losses: int
     attempt: int
-    """Which attempt of the lead came to this end."""
+    """The number of the lead's attempt that reached this end."""
     seconds: float
     text: str
-    """All of it for people."""
+    """The whole summary, for people."""
 
 
 def new_summary(request: str, run_dir: str) -> Summary:
-    """Return a summary of nothing, to be filled in."""
+    """Return an empty summary, to be filled in."""
     nothing = RunTally(total=0, passed=0, failed=0, skipped=0, seconds=0.0)
     return Summary(
         verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
@@ -127,7 +126,7 @@ def new_summary(request: str, run_dir: str) -> Summary:
 
 
 def summary_of(request: str, workspace: Workspace) -> Summary:
-    """Return a summary of a workspace in which nothing was done yet."""
+    """Return the summary of a workspace in which nothing was done yet."""
     summary = new_summary(request, workspace["run_dir"])
     summary["name"], summary["repository"], summary["base"] = (
         workspace["name"], workspace["repository"], workspace["base"]
@@ -160,7 +159,7 @@ def enter(
 def finish(
     summary: Summary, verdict: Verdict, reason: str, steps: list[Step], rounds: int, seconds: float, attempt: int = 1
 ) -> Summary:  # fmt: skip
-    """Write down how the run ended, and all of it in words."""
+    """Record how the run ended, and put the summary into words."""
     summary["verdict"], summary["reason"] = verdict, reason
     summary["steps"], summary["rounds"], summary["seconds"] = steps, rounds, seconds
     summary["attempt"] = attempt
@@ -176,7 +175,7 @@ def describe(summary: Summary) -> str:
 
 
 def in_short(answer: Any) -> str:
-    """Put what was answered at a rung into a few words; nothing where it is none of the squad's own answers."""
+    """Summarise an answer at a rung in a few words; empty if it is not one of the squad's own answers."""
     if not isinstance(answer, Mapping):
         return ""
     try:
@@ -190,7 +189,7 @@ def in_short(answer: Any) -> str:
                 "it does not hold" if left < 0 else str(left) for left in answer["left"]
             )
     except (KeyError, TypeError):
-        return ""  # whoever has the skill may answer, and in any form
+        return ""  # any agent with the skill may answer, in any form
     return ""
 
 
@@ -214,7 +213,7 @@ def _lines(summary: Summary) -> Iterator[str]:
             if summary["verdict"] != "answered":  # for which no test has run
                 yield _line("tests", _tests(summary["tests_before"]))
         if summary["evidence_reason"]:
-            yield _line("no tests", summary["evidence_reason"])  # the notes are among it
+            yield _line("no tests", summary["evidence_reason"])  # which includes the notes
         else:
             yield from (_line("setup", note) for note in summary["notes"])
     for conflict in summary["conflicts"]:
@@ -336,7 +335,7 @@ def _tests(tally: RunTally) -> str:
 
 
 def number_of(count: int, word: str) -> str:
-    """Return so many of what a word names, as in `1 file` and `2 files`."""
+    """Return a count with its noun, as in `1 file` and `2 files`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
@@ -351,5 +350,5 @@ def _line(title: str, text: str) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """Keep what others say, as git or a model, from looking like lines of the summary."""
+    """Keep foreign text, such as git's or a model's, from looking like lines of the summary."""
     return " ".join(text.splitlines())

@@ -1,9 +1,9 @@
-"""Try trees: count their findings, run their tests, and find out which files of a change the tests can live with.
+"""Try trees: count their findings, run their tests, and find out which files of a change break the tests.
 
-A tree is tried once; what came of it is kept in the run directory under the tree's id and the baseline's digest, so
-an attempt that follows a crash does not pay again. A run of all tests may take minutes: what is at fault is looked for
-without one as far as that goes, and no tree is said to hold, and no file refused, without one. It weighs nothing:
-`judge` does.
+A tree is tried once; the result is kept in the run directory under the tree's id and the baseline's digest, so an
+attempt after a crash does not pay again. A run of all tests may take minutes: faults are searched for without one as
+far as possible, but no tree is said to hold, and no file is refused, without one. This module weighs nothing: `judge`
+does.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from .workspace import Worktree, write_json
 __all__ = ["Refusal", "Sight", "Trial", "Trials"]
 
 CONFIRM_MAX: Final = 3
-"""So few bad tests may be chance, so they get a second run; more are not worth the time."""
+"""Up to this many bad tests may be chance, so they get a second run; more are not worth the time."""
 WATCHED_MAX: Final = 30
-"""So many of the tests that speak against a tree are run again and again to find the files at fault."""
+"""How many of the tests that speak against a tree are rerun to find the files at fault."""
 NO_PYTHON: Final = "a file is no longer valid Python"
 MISSING_SHOWN: Final = 3
 SECONDS_MIN: Final = 60.0
 SECONDS_FACTOR: Final = 5.0
-"""A change may slow the tests down this much before that counts as a failure."""
+"""How much a change may slow the tests down before that counts as a failure."""
 
 Refusal = Callable[[str, str, Evidence, str], Awaitable[None]]
-"""Told of each file that the tests cannot live with: path, reason, evidence, and the tree that was tried."""
+"""Told of each file that breaks the tests: path, reason, evidence, and the tree that was tried."""
 
 
 IsAtFault = Callable[[str], Awaitable[bool]]
@@ -64,7 +64,7 @@ class Sight:
     tree: str
     findings: FindingCount
     fault: str
-    """Why it does not hold, whatever the tests say; empty where nothing is known against it."""
+    """Why it does not hold, whatever the tests say; empty if nothing is known against it."""
 
     @property
     def total(self) -> int:
@@ -78,12 +78,12 @@ class Trial:
 
     tree: str
     holds: bool
-    """No test fails or is silent that did not or was not before, and no file takes from another what is not there."""
+    """No test newly fails or falls silent, and no file imports from another what does not exist."""
     evidence: Evidence
     findings: FindingCount
     tests: RunTally
     against: list[str] = field(default_factory=list)
-    """Tests that speak against it: a few, of as many test files as possible."""
+    """Tests that speak against it: a few, from as many test files as possible."""
 
     @property
     def total(self) -> int:
@@ -114,7 +114,7 @@ class Trials:
         self._missing_before: set[Missing] | None = None
 
     async def look(self, tree: str) -> Sight:
-        """Look at a tree without running a test, or remember what was seen."""
+        """Look at a tree without running a test, or return what was seen before."""
         if tree not in self._sights:
             await self._work.load(tree)
             findings = await count_findings(self._work.path, self._workspace["files"])
@@ -124,16 +124,17 @@ class Trials:
         return self._sights[tree]
 
     async def attempt(self, tree: str) -> Trial:
-        """Try a tree, or remember what came of it."""
+        """Try a tree, or return the earlier result."""
         if tree not in self._known:
             self._known[tree] = self._recall(tree) or await self._try(tree)
         return self._known[tree]
 
     async def narrow(self, kept: Trial, target: str, paths: Sequence[str], refused: Refusal) -> Trial:
-        """Take over from a target tree as many files as the tests can live with.
+        """Take from a target tree as many files as possible without breaking the tests.
 
-        The files at fault are looked for with a few of the tests that speak against them. What is left is tried as a
-        whole with all tests, and each file at fault on top of that: what is returned was tried, and what is refused.
+        The files at fault are searched for with a few of the tests that speak against them. The rest is tried as a
+        whole with all tests, and each file at fault on top of that: what is returned was tried, and so was what is
+        refused.
 
         Args:
             kept: a trial that holds; the start.
@@ -152,7 +153,7 @@ class Trials:
                 watched = frozenset(trial.against)
             is_at_fault = self._seen_by(watched, kept.tree)
             if not await is_at_fault(tree):
-                is_at_fault = self._fails  # it takes the other tests to see it
+                is_at_fault = self._fails  # only the other tests show the fault
             _, found = await self._faulty(kept.tree, target, left, is_at_fault)
             faulty += found
             left = [path for path in left if path not in found]
@@ -170,7 +171,7 @@ class Trials:
     async def _faulty(
         self, start: str, target: str, paths: Sequence[str], is_at_fault: IsAtFault
     ) -> tuple[str, list[str]]:  # fmt: skip
-        """Find files at fault by halving; return the tree without them as well."""
+        """Find files at fault by halving; also return the tree without them."""
         tree = await self._with(start, target, paths)
         if not await is_at_fault(tree):
             return tree, []
@@ -187,7 +188,7 @@ class Trials:
         return await git.replace_paths(self._workspace["mirror"], tree, target, paths)
 
     def _seen_by(self, tests: frozenset[str], kept: str) -> IsAtFault:
-        """Return what tells of a tree whether these tests say worse than of another, or a look does."""
+        """Return a function that tells whether a look, or these tests, find a tree worse than the kept one."""
         known: dict[str, bool] = {}
 
         async def is_at_fault(tree: str) -> bool:
@@ -209,7 +210,7 @@ class Trials:
         return is_worse(evidence)
 
     async def _part(self, tests: frozenset[str], tree: str) -> Baseline:
-        """Return what some tests say of a tree that holds, without the others: some need those before them."""
+        """Return what some tests say about a tree that holds, run without the others: some need tests before them."""
         if (tests, tree) not in self._parts:
             run = await self._run(tree, tests)
             self._parts[tests, tree] = Baseline(run.outcomes, self._baseline.unstable)
@@ -236,10 +237,10 @@ class Trials:
         return trial
 
     async def _confirmed(self, tree: str, run: Run) -> Run:
-        """Return what is left of a run that has few bad tests after a second one.
+        """Confirm a run with few bad tests by a second one, and return what remains.
 
-        That they are bad again can be seen of them alone, where they are fine alone before. That it was chance cannot:
-        it may take the other tests.
+        If the bad tests are bad again when run alone, although they pass alone on the base, they are confirmed. If they
+        are not, it need not be chance: they may need the other tests to fail.
         """
         tests = frozenset(those_against(self._baseline, run))
         again = _kinder(run, await self._run(tree, tests))
@@ -248,7 +249,7 @@ class Trials:
         return _kinder(run, await self._run(tree))
 
     async def _missing(self) -> list[Missing]:
-        """Return what files of the loaded tree take from others that had it before: the tests may not import them."""
+        """Return the loaded tree's imports that are newly broken: the tests may not import those files."""
         missing = await anyio.to_thread.run_sync(self._imports.missing, self._work.path)
         if missing and self._missing_before is None:
             await self._work.load(self._workspace["base"])
@@ -256,7 +257,7 @@ class Trials:
         return sorted(missing - (self._missing_before or set()))
 
     async def _run(self, tree: str, only: Collection[str] = ()) -> Run:
-        """Run the tests on a tree, all of them or those that are named."""
+        """Run the tests on a tree, all of them or the named ones."""
         await self._work.load(tree)
         expected = 0 if only else self._workspace["tests"]["total"]
         self.runs += not only
@@ -274,7 +275,7 @@ class Trials:
 
 
 def _spread(tests: Sequence[str]) -> list[str]:
-    """Return a few tests of as many test files as possible."""
+    """Return a few tests from as many test files as possible."""
     by_file: dict[str, list[str]] = {}
     for test in tests:
         by_file.setdefault(test.partition("::")[0], []).append(test)
@@ -292,12 +293,12 @@ def _told(missing: Sequence[Missing]) -> str:
 
 
 def _suspicion(path: str) -> tuple[bool, str]:
-    """Put the files that hold re-exports next to each other: halves with no suspect in them are then more likely."""
+    """Put files that hold re-exports next to each other: then halves without a suspect are more likely."""
     return PurePosixPath(path).name == "__init__.py", path
 
 
 def _kinder(first: Run, second: Run) -> Run:
-    """Keep of two runs on the same tree what each test did at its best: chance alone is no evidence."""
+    """Keep each test's better outcome of two runs on the same tree: chance alone is no evidence."""
     outcomes = dict(second.outcomes)
     for test, outcome in first.outcomes.items():
         if outcomes.get(test, "error") in {"failed", "error", "skipped"}:

@@ -1,8 +1,8 @@
-"""The folders of a run: the mirror, one worktree for each agent and attempt, and patches as things to hand over.
+"""The folders of a run: the mirror, one worktree for each agent and attempt, and patches to pass on.
 
-Everything lies below the run directory. A worktree belongs to one attempt of one agent and is held by a kernel lock,
-so an attempt that was killed leaves a folder that the next one recognises as abandoned and removes. It knows no tools
-and no tests.
+Everything lies below the run directory. A worktree belongs to one attempt of one agent and is held by a kernel lock, so
+a killed attempt leaves a folder that the next one recognises as abandoned and removes. This module knows no tools and
+no tests.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ class Worktree:
 
     path: Path
     scratch: Path
-    """A folder beside it for temporary files; goes with it."""
+    """A folder beside it for temporary files; removed with it."""
 
     async def load(self, tree: str) -> None:
-        """Make the folder hold exactly this tree, and nothing that an earlier use left."""
+        """Make the folder hold exactly this tree, and nothing from an earlier use."""
         await git.git(self.path, "read-tree", "--reset", "-u", tree)
         await git.git(self.path, "clean", "-ffdxq")
 
     async def snapshot(self, paths: Sequence[str]) -> str:
-        """Return the tree that the folder holds now; only these paths are looked at."""
+        """Return the tree that the folder holds now; only these paths are checked."""
         feed = "".join(f"{path}\0" for path in paths).encode()
         await git.git(self.path, "update-index", "-z", "--remove", "--stdin", stdin=feed)
         return (await git.git(self.path, "write-tree")).decode().strip()
 
 
 async def make_mirror(repository: str | Path, run_dir: str | Path) -> Path:
-    """Make the bare clone that all worktrees hang on, or find the one an earlier attempt made.
+    """Make the bare clone that all worktrees belong to, or find the one an earlier attempt made.
 
-    It borrows the repository's objects and has everything new to itself, so the repository stays as it was.
+    It borrows the repository's objects and keeps everything new to itself, so the repository does not change.
     """
     mirror = Path(run_dir) / MIRROR
     if not mirror.exists():
@@ -86,7 +86,7 @@ async def checkout(workspace: Workspace, owner: str, tree: str) -> AsyncIterator
     with held_folder(parent, owner) as folder:
         work = Worktree(folder / "tree", folder / "scratch")
         work.scratch.mkdir()
-        # Git reads the entries of all worktrees when it adds one, and stumbles over one that is just being made.
+        # Git reads the entries of all worktrees when it adds one, and fails on one that is just being made.
         async with _alone(parent / "lock"):
             await git.git(workspace["mirror"], "worktree", "prune")
             await git.git(
@@ -99,7 +99,7 @@ async def checkout(workspace: Workspace, owner: str, tree: str) -> AsyncIterator
 
 @contextlib.asynccontextmanager
 async def _alone(path: Path) -> AsyncIterator[None]:
-    """Do something that only one process of a run may do at a time; who waits for a killed one waits no longer."""
+    """Do something that only one process of a run may do at a time; a killed process releases its lock."""
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         await anyio.to_thread.run_sync(fcntl.flock, lock, fcntl.LOCK_EX)
@@ -110,10 +110,10 @@ async def _alone(path: Path) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def held_folder(parent: Path, owner: str, keep: str = "") -> Iterator[Path]:
-    """Make a folder that is ours for as long as the block lasts; remove abandoned ones of the same owner first.
+    """Make a folder that is ours for the duration of the block; first remove abandoned ones of the same owner.
 
     Args:
-        keep: the name of a file; a folder in which it is has been finished, and stays.
+        keep: the name of a file; a folder that contains it is finished, and stays.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for folder in abandoned(parent, owner):
@@ -121,8 +121,8 @@ def held_folder(parent: Path, owner: str, keep: str = "") -> Iterator[Path]:
             _remove(folder)
     folder = Path(tempfile.mkdtemp(prefix=f"{owner}.", dir=parent))
     lock = os.open(folder / "held.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    # The lock and not a process id in the name: the kernel lets go of it however the process ends. It gets its name
-    # only when it is locked, so that nobody takes a folder that is just being made for an abandoned one.
+    # A lock, not a process id in the name: the kernel releases it however the process ends. It gets its name only once
+    # it is locked, so that nobody takes a folder that is just being made for an abandoned one.
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     (folder / "held.new").rename(folder / "held")
     try:
@@ -140,7 +140,7 @@ def abandoned(parent: Path, owner: str) -> list[Path]:
         try:
             lock = os.open(folder / "held", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            continue  # being made at this moment, or being removed
+            continue  # being made right now, or being removed
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found.append(folder)
@@ -155,17 +155,17 @@ async def tree_of(workspace: Workspace, patch: Patch) -> str:
     """Return the tree that the base becomes with a patch.
 
     Raises:
-        AttemptFailed: the patch does not apply, or its text is not what its tree would be.
+        AttemptFailed: the patch does not apply, or its text does not match its tree.
     """
     mirror, base = workspace["mirror"], workspace["base"]
-    if not Path(mirror).is_dir():  # noqa: ASYNC240 - as quick as what git would do to say it less clearly
+    if not Path(mirror).is_dir():  # noqa: ASYNC240 - as fast as git, which would say it less clearly
         raise AttemptFailed(f"the workspace is gone: no {mirror}", code="workspace_lost", retryable=False)
     tree = patch.get("tree", "")
     text = patch_bytes(workspace, patch)
     try:
         if not tree:
             return await git.apply(mirror, base, text)
-        # Somebody will read the text and somebody else apply the tree: both have to be the same.
+        # One reader sees the text and another applies the tree: both have to be the same.
         if await git.diff(mirror, base, tree) != text:
             raise AttemptFailed(f"the text of the patch is not tree {tree}", code="patch_mismatch", retryable=False)
         return await git.tree_id(mirror, tree)
@@ -194,7 +194,7 @@ async def patch_of(workspace: Workspace, tree: str, *, since: str = "", as_file:
     """Describe the difference between the base and a tree; long text goes to a file named by its digest.
 
     Args:
-        since: another tree than the base to start from; such a patch is for the record only.
+        since: a tree to start from instead of the base; such a patch is for the record only.
         as_file: keep the text in a file, however short it is.
     """
     mirror, start = workspace["mirror"], since or workspace["base"]
@@ -221,7 +221,7 @@ async def _patched_files(mirror: str, base: str, tree: str) -> list[PatchedFile]
 
 
 def write_json(path: Path, value: Any) -> str:
-    """Write a value so that it is there whole or not at all; return the digest of the file."""
+    """Write a value so that the file is complete or absent; return the digest of the file."""
     content = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     _write(path, content)
     return git.digest(content)
@@ -231,7 +231,7 @@ def read_json(path: str | Path, digest: str) -> Any:
     """Read a value back.
 
     Raises:
-        AttemptFailed: the file is not there or not the one that was written.
+        AttemptFailed: the file is missing, or not the one that was written.
     """
     try:
         content = Path(path).read_bytes()
@@ -251,7 +251,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder even if tests took away the right to."""
+    """Remove a folder even if tests took away the permission."""
 
     def allow(function: Any, path: str, _: Any) -> None:
         with contextlib.suppress(OSError):
