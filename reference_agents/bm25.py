@@ -1,7 +1,7 @@
-"""BM25: how well documents fit some words, weighed by how rare the words are and how long the documents.
+"""BM25: how well documents match some words, weighted by the words' rarity and the documents' lengths.
 
-Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009). It knows words only; what a word
-is, and what a document, is its user's. The squads' retrievers use it.
+Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009). The caller decides what a word
+and a document are. The squads' retrievers use it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ B: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """How well a document fits a query."""
+    """How well a document matches a query."""
 
     index: int
     score: float
@@ -30,11 +30,11 @@ class Ranked:
 
 
 class Bm25:
-    """An index that is built once and asked often."""
+    """An index that is built once and queried often."""
 
     def __init__(self, documents: Iterable[Iterable[str]]) -> None:
         self._holders: dict[str, dict[int, int]] = {}
-        """Word to the documents it is in, and how often."""
+        """Word to the documents that contain it, and how often."""
         self._lengths: list[int] = []
         for index, words in enumerate(documents):
             counts = Counter(words)

@@ -3,9 +3,9 @@
     async with Chat(Settings.of(os.environ), used=task.use) as chat:
         text = await chat.say([{"role": "user", "content": "..."}])
 
-Everything about one exchange is bounded: its time, its repeats, the size of what comes back, the tokens that may be
-spent. The key is sent in one header and stands nowhere else: not in an error, not in a log, not in what is returned. It
-knows nothing of what is asked; the agents with a model use it.
+Everything about one exchange is bounded: its time, its repeats, the size of the answer, the tokens it may spend. The
+key is sent in one header and appears nowhere else: not in an error, a log or a return value. This module knows nothing
+of what is asked; the agents with a model use it.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ __all__ = ["Chat", "Message", "Settings", "Used", "configured", "serve"]
 
 TRIES_MAX: Final = 4
 BACKOFF: Final = (0.5, 8.0)
-"""First and longest pause before a repeat, in seconds, where the endpoint does not say how long."""
+"""First and longest pause before a repeat, in seconds, if the endpoint does not name one."""
 RETRY_AFTER_MAX: Final = 60.0
-"""An endpoint that wants to be left alone for longer is as good as gone; the coordinator may try again later."""
+"""An endpoint that asks for a longer pause counts as gone; the coordinator may try again later."""
 CONNECT_SECONDS: Final = 10.0
 RESPONSE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A patch of 128 KiB, escaped twice over, with all that a verbose endpoint puts around it, stays far below."""
+"""A patch of 128 KiB, escaped twice, with everything that a verbose endpoint adds, stays far below this."""
 ERROR_BYTES_MAX: Final = 4096
 SHOWN_CHARS_MAX: Final = 300
 CHARS_PER_TOKEN: Final = 3
-"""For endpoints that do not say what was used: rather too many tokens than a budget that never ends."""
+"""For endpoints that do not report usage: better too many tokens than a budget that never ends."""
 TOKENS_TOLD_MAX: Final = 1_000_000_000
-"""More than any model reads or writes in one exchange: whoever says so does not know. The protocol has a limit too."""
+"""More than any model reads or writes in one exchange: a larger report is wrong. The protocol has a limit too."""
 
 Message = Mapping[str, str]
-"""`role` and `content`."""
+"""With `role` and `content`."""
 
 
 class Used(Protocol):
@@ -67,29 +67,29 @@ class Used(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """Which model to talk to, and how much."""
+    """Which model to use, and how much of it."""
 
     url: str
-    """The base, to which `/chat/completions` is added, such as `http://127.0.0.1:11434/v1`."""
+    """The base URL, to which `/chat/completions` is added, such as `http://127.0.0.1:11434/v1`."""
     model: str
     key: str = field(default="", repr=False)
-    """Sent as a bearer token; empty: none."""
+    """Sent as a bearer token unless empty."""
     seconds: float = 180.0
     """For one exchange, from the connection to the last byte."""
     source_chars: int = 120_000
-    """How much source or patch one question carries: a quarter of it is about as many tokens."""
+    """How much source or patch goes into one question; a quarter of it is roughly the number of tokens."""
     answer_tokens: int = 16_000
     limit_field: str = "max_tokens"
-    """How the endpoint calls the bound on an answer's tokens; some models know `max_completion_tokens` only."""
+    """The endpoint's name for the bound on an answer's tokens; some models know only `max_completion_tokens`."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
         """Read A2A_MODEL_URL, A2A_MODEL_NAME, A2A_MODEL_KEY and the others.
 
-        Our own tools and foreign tests never see variables of that prefix.
+        Our own tools and foreign tests never see variables with that prefix.
 
         Raises:
-            ValueError: something is missing or not what it should be; the text says what.
+            ValueError: a variable is missing or not valid; the text says which.
         """
         url, model = environment.get("A2A_MODEL_URL", ""), environment.get("A2A_MODEL_NAME", "")
         for name, value in (("A2A_MODEL_URL", url), ("A2A_MODEL_NAME", model)):
@@ -129,8 +129,8 @@ class Chat:
     """Exchanges with one model on behalf of one attempt.
 
     Args:
-        used: told of the tokens of each exchange, also of one whose answer is no use.
-        tokens: how many may be spent in all; None: as many as it takes.
+        used: told of the tokens of each exchange, even if its answer is useless.
+        tokens: how many may be spent in all; None means no limit.
         sleep: how to wait before a repeat.
     """
 
@@ -170,7 +170,7 @@ class Chat:
 
         Raises:
             AttemptFailed: there is none. `model_unavailable` (another attempt may do better), `model_timeout`,
-                `model_refused` (the endpoint does not want this request), `bad_answer` or `budget`.
+                `model_refused` (the endpoint refuses this request), `bad_answer` or `budget`.
         """
         limit = self.settings.answer_tokens
         if self._tokens is not None:
@@ -191,7 +191,7 @@ class Chat:
         return _content(answer)
 
     async def _answered(self, body: bytes) -> _Response:
-        """Send a request until there is an answer, as often as that may be done."""
+        """Send a request until there is an answer, as often as allowed."""
         pause, longest = BACKOFF
         for number in range(1, TRIES_MAX + 1):
             try:
@@ -213,7 +213,7 @@ class Chat:
                 problem += f" (and wants no repeat for {wait:.0f} s)"
                 break
             if number < TRIES_MAX:
-                # Jitter, so that agents that were turned away together do not come back together.
+                # With jitter, so that agents that were turned away together do not come back together.
                 await self._sleep(wait if wait is not None else pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, longest)
         tried = f"{number} tries" if number > 1 else "one try"
@@ -226,7 +226,7 @@ class Chat:
             async with self._client.stream("POST", f"{self.settings.url}/chat/completions", content=body) as response:
                 encoding = response.headers.get("content-encoding", "identity")
                 if encoding != "identity":
-                    # Nobody asked for it, and a few bytes of it may become as many as they like.
+                    # Nobody asked for it, and a few encoded bytes may expand to any number.
                     raise AttemptFailed(f"the endpoint answers in {self._shown(encoding)}", code="bad_answer")
                 is_error = response.status_code != 200
                 content = bytearray()
@@ -279,7 +279,7 @@ def serve(agent: Agent, arguments: Sequence[str] | None = None) -> None:
         if options.model_key_file is not None:
             told["A2A_MODEL_KEY"] = options.model_key_file.read_text().strip()
         os.environ.update({name: value for name, value in told.items() if value})
-        agent.labels["model"] = Settings.of(os.environ).model  # who shares a model is not independent
+        agent.labels["model"] = Settings.of(os.environ).model  # agents that share a model are not independent
     except (OSError, ValueError) as exc:
         print(f"{agent.name}: {exc}", file=sys.stderr)
         sys.exit(2)
@@ -296,7 +296,7 @@ def _content(answer: Any) -> str:
         raise AttemptFailed("the model's answer is longer than it may be", code="bad_answer")
     if not isinstance(text, str) or not text.strip():
         raise AttemptFailed("the model answers with nothing", code="bad_answer")
-    # JSON can escape half a character, which no patch holds and which could not be sent back to be repaired either.
+    # JSON can escape half a surrogate pair. No patch contains one, and it could not be sent back for repair.
     return text.encode(errors="replace").decode()
 
 
@@ -306,7 +306,7 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         return max(0.0, (email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):  # none, or nothing anybody could read
+    except (TypeError, ValueError, OverflowError):  # none, or nothing readable
         return None
 
 
@@ -322,11 +322,11 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
 
 
 def _is_base(url: str) -> bool:
-    """Tell whether a path can be put behind a URL, and whether it can be shown."""
+    """Tell whether a path can be appended to a URL, and whether the URL can be shown."""
     try:
         parts = urlsplit(url)
         reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a host or a port that is none
+    except ValueError:  # an invalid host or port
         return False
     return reachable and "@" not in parts.netloc and not re.search(r"[?#\s\x00-\x1f\x7f]", url)
 

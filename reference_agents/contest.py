@@ -1,7 +1,8 @@
-"""A step that several agents do without knowing of each other, and what becomes of it where they contradict each other.
+"""A step that several agents do independently, and what happens if they contradict each other.
 
-One task stands for all of it: the coordinator finds the contradiction, tries the rungs and keeps the record. Here its
-members, and whoever is asked at a rung, are followed like any other step. It knows nothing of what the step is about.
+One task stands for all of it: the coordinator finds the contradiction, tries the rungs and keeps the record. This
+module follows the members of the group, and the agents asked at a rung, like any other step. It does not know what the
+step is about.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from .errand import Course, Errand
 __all__ = ["Conflict", "Contest", "Heard", "Rules", "settled"]
 
 LAST_WORDS: Final = 5.0
-"""Seconds in which whoever is not needed any more may end; after that nobody listens."""
+"""Seconds in which a task that is no longer needed may end; after that nobody listens."""
 
 Heard = Callable[[dict[str, Any]], Awaitable[None]]
-"""Told what a member came to: its agent, its state, and its value or why there is none."""
+"""Told the outcome of a member: its agent, its state, and its value or why there is none."""
 
 
 class Conflict(TypedDict):
@@ -34,31 +35,31 @@ class Conflict(TypedDict):
 
     conflict: str
     agents: list[str]
-    """Who contradicted whom."""
+    """The agents that contradicted each other."""
     tried: list[str]
-    """Each rung of the ladder, what it came to and why."""
+    """Each rung of the ladder, its outcome and why."""
     outcome: str
     by: str
     """The rung that decided, or the person."""
     chosen: str
-    """Whose answer was taken; empty where it was made of several, or none was."""
+    """The agent whose answer was taken; empty if it was made of several, or none was taken."""
     evidence: list[str]
     """The tasks by which the last rung was decided, who did them, and what they say."""
     dissent: list[str]
-    """Whose answers were not taken as they were; the record keeps them."""
+    """The agents whose answers were not taken unchanged; the record keeps the answers."""
     seal: str
     """The digest of the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How many do a step, and who decides."""
+    """How many agents do a step, and who decides."""
 
     copies: int
     comparator: str
     ladder: Sequence[str | dict[str, Any]]
     ballot: float
-    """Seconds others are waited for once two contradict each other."""
+    """Seconds to wait for other members once two contradict each other."""
     queue: float
     """Seconds a member may wait for its agent."""
 
@@ -70,11 +71,11 @@ class Contest(Errand):
     rules: Rules = field(kw_only=True)
     heard: Heard = field(kw_only=True)
     enter: Callable[[Course], None] = field(kw_only=True)
-    """Given the course of whoever has a part in it."""
+    """Called with the course of each agent that takes part."""
     record: dict[str, Any] | None = None
-    """The conflict, where there was one; sealed once `run` is over."""
+    """The conflict, if there was one; sealed once `run` is over."""
     author: str = ""
-    """Whose answer the result is; empty where it was made of several."""
+    """The agent whose answer is the result; empty if it was made of several."""
     _parts: dict[str, Course] = field(default_factory=dict)
     _conflict: str = ""
     _waits: bool = False
@@ -111,7 +112,7 @@ class Contest(Errand):
             self.author = self._parts[classes[0][0]].step["agent"] if classes else ""
 
     async def _look(self, child: ChildTask, is_over: anyio.Event) -> None:
-        """Follow everybody who comes to have a part in it."""
+        """Follow every agent that takes part."""
         group = child.id
         async with anyio.create_task_group() as followers:
             is_last = False
@@ -127,7 +128,7 @@ class Contest(Errand):
                         followers.start_soon(self._follow_part, part)
                 await self._tell(shown)
                 if self._waits and not is_last and await self.outdated():
-                    await child.cancel(MOVED)  # what it is about is another by now: a person need not decide it
+                    await child.cancel(MOVED)  # its subject has changed, so a person need not decide it
                 with anyio.move_on_after(LOOK_AGAIN):
                     await is_over.wait()
             followers.cancel_scope.deadline = anyio.current_time() + LAST_WORDS
@@ -139,9 +140,9 @@ class Contest(Errand):
             await self.heard(await self.context.outcome(part))
 
     async def _tell(self, shown: dict[str, Any]) -> None:
-        """Tell of a contradiction, and of its waiting for a person, when it comes to that."""
+        """Report a contradiction when it arises, and when it waits for a person."""
         for conflict in shown.get("conflicts", ()):
-            # Others are about what the result relies on, and are the errand's business.
+            # Other conflicts are about what the result relies on; the errand handles those.
             if not self._conflict and (await self.context.conflict(conflict))["kind"] == "result":
                 self._conflict = conflict
                 await self.story("conflict", self.name, f"a2a conflict show {conflict}")
@@ -156,10 +157,10 @@ class Contest(Errand):
 
 
 def settled(record: dict[str, Any], in_short: Callable[[Any], str]) -> Conflict:
-    """Say in short how a conflict was settled, and by what evidence.
+    """Summarise how a conflict was settled, and by what evidence.
 
     Args:
-        in_short: what an answer says, in words.
+        in_short: puts an answer into words.
     """
     tried = []
     for stage in record["stages"]:

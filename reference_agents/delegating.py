@@ -1,6 +1,6 @@
-"""A sub-task delegated by a handler that may have lost sight of its coordinator for a while.
+"""Delegates a sub-task for a handler that may have lost its coordinator for a while.
 
-What becomes of the sub-task is the caller's business: `errand` follows one to its end, others only want the answer.
+What happens to the sub-task is up to the caller: `errand` follows one to its end, others only want the answer.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ __all__ = ["LOOK_AGAIN", "LOSSES_MAX", "MOVED", "TIMERS", "delegated", "once_cur
 One = TypeVar("One")
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
-"""An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
+"""An agent that is started again gives its old leases back at once; these are for one that is not, or that hangs."""
 LOSSES_MAX: Final = 10
-"""Agents may be killed under a run, more often than the coordinator's default allows for."""
+"""Agents may be killed during a run, more often than the coordinator's default allows."""
 LOOK_AGAIN: Final = 0.25
 MOVED: Final = "decision_moved"
-"""Why something was not done, or not taken: a decision it relies on is another by now."""
+"""Why something was not done or not taken: a decision it relies on has moved."""
 
 
 async def delegated(task: TaskContext, skill: str, given: dict[str, Any], key: str, **options: Any) -> ChildTask:
-    """Return a sub-task to be entered, as soon as the attempt is current.
+    """Return a sub-task to enter, as soon as the attempt is current.
 
     Args:
         key: names the sub-task within this task, in every attempt.
-        options: as for `TaskContext.delegate`; those above are the default.
+        options: as for `TaskContext.delegate`; they override the defaults above.
     """
     options = {"timers": TIMERS, "losses": LOSSES_MAX, **options}
     return await once_current(lambda: task.delegate(skill, given, key, **options))
 
 
 async def once_current(begin: Callable[[], One]) -> One:
-    """Do something that needs the attempt to be current, as soon as it is."""
+    """Call something that needs a current attempt, as soon as the attempt is current."""
     while True:
         try:
             return begin()
@@ -47,11 +47,11 @@ async def once_current(begin: Callable[[], One]) -> One:
 
 
 async def result_of(child: ChildTask) -> Any:
-    """Return a sub-task's result, if it stands and what it relies on does; else reject it for good, as its record says.
+    """Return a sub-task's result if it stands, and what it relies on does too; else reject it for good.
 
     Raises:
         TaskError: it has none. After such a rejection it is a `TaskFailed` whose detail is `MOVED`, or names the
-            conflict that went against it, in every attempt.
+            conflict that went against it, in every attempt: the task's record says so.
     """
     try:
         return await child.result()

@@ -1,7 +1,7 @@
-"""One step of the lead: a sub-task that is followed from its first event to its result, or to its end only.
+"""One step of the lead: a sub-task that is followed from its first event to its result, or only to its end.
 
-Whatever happens to a sub-task is in the ledger, so an attempt after a crash sees the same events again and comes to the
-same account. It knows nothing of what the steps are about.
+Everything that happens to a sub-task is in the ledger, so an attempt after a crash sees the same events again and comes
+to the same account. This module does not know what the steps are about.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .delegating import MOVED, delegated, result_of
 __all__ = ["Ask", "Course", "Errand", "ErrandFailed", "Note", "Outdated", "Step", "Story", "never"]
 
 WAIT_TOLD: Final = 5.0
-"""Seconds after which a sub-task that nobody has begun with is told to wait."""
+"""Seconds after which to report that a sub-task is waiting because nobody has begun it."""
 Story = Callable[[str, str, str], Awaitable[None]]
 """Told of what a person should see: kind, who, what."""
 Note = Callable[[float | None, str], Awaitable[None]]
-"""Told how far it is."""
+"""Told of the progress."""
 Ask = Callable[[str, list[str] | None], Awaitable[Any]]
 Outdated = Callable[[], Awaitable[str]]
-"""Tells in words what has moved of what a step is for, or nothing."""
+"""Returns in words which decisions behind a step have moved, or an empty text."""
 
 
 async def never() -> str:
-    """Nothing of it moves."""
+    """Nothing has moved."""
     return ""
 
 
@@ -66,7 +66,7 @@ class ErrandFailed(Exception):
 
 @dataclass(slots=True)
 class Course:
-    """A sub-task somebody else made, and what is told of it; `step` is its account at any time."""
+    """A sub-task that somebody else made, and how it is reported; `step` is its account at any time."""
 
     context: TaskContext
     name: str
@@ -75,11 +75,11 @@ class Course:
     note: Note
     step: Step = field(init=False)
     began: float = 0.0
-    """The coordinator's clock."""
+    """By the coordinator's clock."""
     ended: float = 0.0
     _code: str = ""
     _moved: str = ""
-    """What its result relies on and is another by now, as far as the coordinator has told."""
+    """Decisions that its result relies on and that have moved, as far as the coordinator has told."""
 
     def __post_init__(self) -> None:
         self.step = Step(
@@ -125,7 +125,7 @@ class Course:
 
     @contextlib.asynccontextmanager
     async def _telling_a_wait(self) -> AsyncIterator[None]:
-        """Have it told inside the block where nobody begins with it for a while: they may be at work for others."""
+        """Inside the block, report if nobody begins it for a while: the agents may be at work for others."""
 
         async def tell() -> None:
             await asyncio.sleep(WAIT_TOLD)
@@ -151,7 +151,7 @@ class Course:
         await self.story("lost", who, f"lost during {self.name} ({why}); it is handed on")
 
     async def _contradicted(self, rejected: Any) -> None:
-        """Tell of a proposal that evidence contradicts, as soon as the judge knows."""
+        """Report a proposal that evidence contradicts, as soon as the judge knows."""
         if isinstance(rejected, dict):
             files = ", ".join(rejected.get("files", [])[:3]) or "all of it"
             why = rejected.get("detail") or rejected.get("reason", "")
@@ -166,22 +166,22 @@ class Course:
 
 @dataclass(slots=True)
 class Errand(Course):
-    """A step that is run once by `run`."""
+    """A step that `run` runs once."""
 
     ask: Ask = field(kw_only=True)
     given: dict[str, Any] = field(kw_only=True)
     key: str = field(kw_only=True)
     options: dict[str, Any] = field(kw_only=True, default_factory=dict)
-    """How it is delegated, beyond what is the same for every step."""
+    """Options of its delegation, beyond those that every step has."""
     outdated: Outdated = field(kw_only=True, default=never)
 
     async def run(self) -> Any:
         """Delegate, follow, and return the result.
 
-        A result that relies on decisions which have moved since, or whose step is outdated, is rejected for good.
+        A result is rejected for good if it relies on decisions that have moved since, or if its step is outdated.
 
         Raises:
-            ErrandFailed: the sub-task ended without one, with the code `MOVED` where it was rejected so.
+            ErrandFailed: the sub-task ended without a result; the code is `MOVED` if it was rejected as above.
         """
         try:
             async with await delegated(self.context, self.skill, self.given, self.key, **self.options) as child:
@@ -201,7 +201,7 @@ class Errand(Course):
         return value
 
     async def _taken(self, child: ChildTask) -> Any:
-        """Return the result, unless what it is for is another by now."""
+        """Return the result, unless a decision behind it has moved by now."""
         value = await result_of(child)
         moved = await self.outdated()
         if not moved:
@@ -216,7 +216,7 @@ class Errand(Course):
         return await child.result()
 
     async def _through(self, child: ChildTask) -> None:
-        """Follow it until there is a result, and have what it asks answered."""
+        """Follow it until there is a result, and have its questions answered."""
         async with self._telling_a_wait():
             async for event in child.events():
                 await self._follow(event)

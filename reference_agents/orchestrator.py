@@ -1,8 +1,8 @@
-"""An orchestrator: it splits a job into parts, delegates each, and puts their results together.
+"""An orchestrator: it splits a job into parts, delegates each, and combines their results.
 
-Kill it at any await and start it again: the next attempt delegates the same parts under the same keys, is given back
-those that are there, finished ones with their result, and pays for none of them twice. The key is all its author
-writes for that. `python -m reference_agents.orchestrator`, and anywhere else an agent that can `count_words`.
+Kill it at any await and start it again: the next attempt delegates the same parts under the same keys, gets back those
+that exist, finished ones with their result, and pays for none twice. Its author writes only the key for that. Run
+`python -m reference_agents.orchestrator`, and anywhere else an agent that can `count_words`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who of those that are away may come back.
+"""Which of the absent agents may come back.
 
-A coordinator knows whoever was there once, and does not know who is started again. Whoever keeps an agent running does,
-and says in its environment who else it keeps running.
+A coordinator knows every agent that was once connected, but not which ones are started again. A supervisor that keeps
+an agent running does, and lists in its environment the other agents that it keeps running.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from a2a import AgentInfo
 __all__ = ["SQUAD_VARIABLE", "awaited"]
 
 SQUAD_VARIABLE: Final = "A2A_SQUAD"
-"""In the environment of an agent of a squad: the ids of all that are kept running with it, between commas."""
+"""In the environment of a squad's agent: the ids of all agents that are kept running with it, separated by commas."""
 
 
 def awaited(agents: Iterable[AgentInfo]) -> list[str]:
-    """Return the ids of those that are away and may come back: somebody keeps them running, as far as that is known.
+    """Return the ids of the absent agents that may come back: those kept running, as far as that is known.
 
-    An agent that was started by itself knows of nobody who keeps others running, so everybody may come back then.
+    An agent that was started by itself knows of no supervisor, so any agent may come back.
     """
     kept = os.environ.get(SQUAD_VARIABLE)
     return [

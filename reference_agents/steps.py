@@ -1,7 +1,7 @@
-"""The steps of one attempt at a request: each an errand under a key of its own, told to whoever watches.
+"""The steps of one attempt at a request: each is an errand with its own key, reported to anybody who watches.
 
-What a step is given is part of its key, so the same step after a crash is the same sub-task, and another round another
-one. It does not know which steps there are, nor what comes of them: `lead` does.
+A step's input is part of its key, so the same step after a crash is the same sub-task, and another round is another
+one. This module does not know which steps exist, nor what follows from them: `lead` does.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["Steps", "digest"]
 
 @dataclass(slots=True)
 class Steps:
-    """What was delegated so far, and how it is told."""
+    """The steps delegated so far, and how they are reported."""
 
     task: TaskContext
     ask: Ask
-    """Puts what a step asks to whoever can answer."""
+    """Passes a step's question to somebody who can answer."""
     courses: list[Course] = field(default_factory=list)
     rounds: int = 0
-    """How often a patch was asked for: later rounds are named in the story."""
+    """How often a patch was asked for; later rounds are named in the story."""
     outdated: Outdated = never
-    """Tells what has moved of what the steps are for."""
+    """Returns in words which decisions behind the steps have moved."""
     span: tuple[float, float] = (0.0, 0.0)
-    """The part of the whole that is going on, as fractions: for progress."""
+    """The current part of the whole, as fractions, for progress."""
 
     async def run(
         self,
@@ -54,7 +54,7 @@ class Steps:
             key: the beginning of the sub-task's key.
             to: the one agent that may do it.
             queue: seconds it may wait for an agent.
-            resources: names that are claimed for each attempt.
+            resources: names to claim for each attempt.
             given: the input.
 
         Raises:
@@ -71,11 +71,11 @@ class Steps:
         return await errand.run()
 
     def contest(self, name: str, skill: str, key: str, rules: Rules, heard: Heard, **given: Any) -> Contest:
-        """Return a step that several agents do, to be run; whoever has a part in it is a step of the account.
+        """Return a step that several agents do, ready to run; everybody who takes part is a step of the account.
 
         Args:
-            rules: how many do it, and who decides where they contradict each other.
-            heard: told what each of them came to.
+            rules: how many agents do it, and who decides if they contradict each other.
+            heard: told the outcome of each.
         """
         unique = f"{key}-{digest(given)}"
         return Contest(
@@ -88,22 +88,22 @@ class Steps:
         return self.task, shown, skill, self.story, self.note
 
     async def story(self, kind: str, who: str, what: str) -> None:
-        """Tell whoever watches what happened, for good."""
+        """Tell anybody who watches what happened; this is kept."""
         await self.task.artifact("story", {"kind": kind, "who": who, "what": what}, append=True, last=False)
 
     async def note(self, fraction: float | None, words: str) -> None:
-        """Tell whoever watches what is going on."""
+        """Tell anybody who watches what is going on."""
         low, high = self.span
         await self.task.progress(None if fraction is None else low + (high - low) * fraction, words)
 
     @property
     def accounts(self) -> list[Step]:
-        """What became of each step so far."""
+        """The account of each step so far."""
         return [course.step for course in self.courses]
 
     @property
     def seconds(self) -> float:
-        """How long they took in all, by the coordinator's clock."""
+        """How long the steps took in all, by the coordinator's clock."""
         began = min((course.began for course in self.courses if course.began), default=0.0)
         ended = max((course.ended for course in self.courses), default=0.0)
         return round(max(0.0, ended - began), 2)

@@ -1,6 +1,6 @@
-"""The agent that the conformance suite asks things of: `python -m reference_agents.testee`.
+"""The agent that the conformance suite tests: `python -m reference_agents.testee`.
 
-It has the skills that `spec/v1/conformance.md` describes, and does nothing else. Address and token come as to every
+It has the skills that `spec/v1/conformance.md` describes, and does nothing else. Address and token come as for every
 agent, from A2A_URL and A2A_TOKEN or the command line.
 """
 

@@ -1,8 +1,8 @@
-"""A name that one task has alone for a while, and whom others wait for until then.
+"""A name that one task holds alone for a while, and that other tasks wait for.
 
-A claim puts those who want it in line. It ends with the attempt, and a task that waits for a person's answer may have
-none for long; so whose turn it is, is kept in a context of that name as well, until that task is over. How long was
-waited is kept in the context of the task. It knows nothing of what is behind the name.
+A claim puts the waiting tasks in line. It ends with the attempt, and a task that waits for a person's answer may be
+without an attempt for long. So the task that has its turn is also kept in a context of that name, until it is over. The
+time spent waiting is kept in the context of the task. This module does not know what the name stands for.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["Wait", "turn"]
 HOLDER: Final = "turn"
 """The key under which a task writes that it has its turn."""
 OVER: Final = frozenset({"reported", "completed", "failed", "canceled", "rejected", "gone"})
-"""States of a task that needs its turn no more; one that is sent back stands in line again."""
+"""States of a task that no longer needs its turn; one that is sent back waits in line again."""
 
 Told = Callable[[list[str]], Awaitable[None]]
-"""Told whom it waits for, the one that has it first: tasks, or agents with claims of their own."""
+"""Told what it waits for, the next holder first: tasks, or agents with claims of their own."""
 
 
 class Wait(TypedDict):
@@ -42,39 +42,39 @@ class Wait(TypedDict):
 
 class _Kept(Wait):
     since: float
-    """When it began to wait, in seconds of the wall clock, as another process may go on with it; 0 if it does not."""
+    """When it began to wait, in seconds of the wall clock, for another process to go on; 0 while it does not wait."""
 
 
 @contextlib.asynccontextmanager
 async def turn(task: TaskContext, name: str, seconds: float, told: Told) -> AsyncIterator[Wait]:
-    """Have a name alone inside the block, and yield how long that took.
+    """Hold a name alone inside the block, and yield how long the wait took.
 
-    A task that had it in an attempt before this one has it still: it waits for nobody.
+    A task that had its turn in an earlier attempt still has it, and waits for nobody.
 
     Args:
-        name: at most 128 characters, as it names a context as well.
-        seconds: to wait for it at most.
-        told: told before it is waited for, and when there is somebody else to be waited for.
+        name: at most 128 characters, because it also names a context.
+        seconds: how long to wait for it at most.
+        told: told before the wait, and whenever it waits for somebody else.
 
     Raises:
-        AttemptFailed: it is not to be had in that time.
+        AttemptFailed: it could not be had in that time.
     """
     async with contextlib.AsyncExitStack() as held:
         await once_current(task.check)
         line = _Line(task, name, told)
         if await line.take(has_claim=False) is None:
-            await line.claim(held)  # it may be another's by now, who waits for this task to be over
+            await line.claim(held)  # another task may hold it by now, and wait for this task to be over
         else:
             await line.through(held, seconds)
         yield await line.waited()
 
 
 class _Line:
-    """Those who want a name, as one of them sees it."""
+    """The tasks that want a name, as one of them sees it."""
 
     def __init__(self, task: TaskContext, name: str, told: Told) -> None:
         self._whom: list[str] = []
-        """Whom it has waited for in this attempt."""
+        """What it has waited for in this attempt."""
         self._task = task
         self._name = name
         self._told = told
@@ -82,19 +82,19 @@ class _Line:
         self._shared: SharedContext = task.other_context(name)
 
     async def take(self, *, has_claim: bool) -> str | None:
-        """Take the turn, or take it up again; return whose it is instead, empty where it is nobody's."""
+        """Take the turn, or resume it; otherwise return who has it, empty if nobody does."""
         while True:
             there = await self._shared.get(HOLDER)
             holder = str(there.value.get("task", "")) if isinstance(there.value, dict) else ""
             if holder != self._task.id and not (has_claim and (not holder or await self._is_over(holder))):
                 return holder
             mine = ContextChange(HOLDER, {"task": self._task.id, "attempt": self._task.attempt}, if_rev=there.rev)
-            with contextlib.suppress(Conflict):  # it is another one by now: look again
+            with contextlib.suppress(Conflict):  # it has changed by now: look again
                 await self._shared.write([mine], rebases=True)
                 return None
 
     async def claim(self, held: contextlib.AsyncExitStack, wait: float = 0.0) -> Refused | None:
-        """Claim the name, and return what was in the way."""
+        """Claim the name, and return the refusal, if any."""
         try:
             await held.enter_async_context(self._task.claim(self._name, wait=wait))
         except Refused as busy:
@@ -110,7 +110,7 @@ class _Line:
             await self._waits(_whom(busy))
             if late := await self.claim(held, seconds):
                 raise self._busy(seconds, late.detail)
-        # With the claim it is the first in line. One that had its turn may be between two attempts, and has it still.
+        # With the claim it is first in line. The task that had its turn may be between two attempts, and still has it.
         while before := await self.take(has_claim=True):
             if before not in self._whom:
                 await self._waits([before])
@@ -120,7 +120,7 @@ class _Line:
                 raise self._busy(seconds, f"{before} is not over")
 
     async def waited(self) -> Wait:
-        """Wait no longer, and return for how long it did; an attempt before this one may have begun to."""
+        """Stop waiting, and return how long it took, including a wait that began in an earlier attempt."""
         kept = await self._kept()
         if kept["since"]:
             kept["seconds"] = round(kept["seconds"] + max(0.0, time.time() - kept["since"]), 1)
@@ -144,10 +144,10 @@ class _Line:
         return (await self._task.outcome(other))["state"] in OVER
 
     async def _see_over(self, other: str) -> None:
-        """Wait until a task needs its turn no more."""
+        """Wait until a task no longer needs its turn."""
         try:
             async for event in self._task.watch(other):
-                # What is told first is long past.
+                # The first events may be long past.
                 if event.state in OVER and await self._is_over(other):
                     return
         except Refused as exc:

@@ -1,8 +1,8 @@
 """The desk: agents that answer questions over a folder of documents, each with a method of its own.
 
-The retrievers have one skill and know nothing of each other; the lead asks all of them and answers with what their
-ballots add up to. What they hand to each other is in `shapes`; the work itself is in plain functions and classes, so
-that it can be used and tested without a coordinator.
+The retrievers have one skill and know nothing of each other; the lead asks all of them and combines their ballots into
+an answer. `shapes` has what they pass to each other. The work itself is in plain functions and classes, so that it can
+be used and tested without a coordinator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 __all__ = ["AGENTS", "MODEL_PACKAGE", "SQUAD"]
 
 MODEL_PACKAGE: Final = "wordllama"
-"""What `by_meaning` needs. It is an extra: where it is missing, the others answer."""
+"""The package that `by_meaning` needs. It is an extra: if it is missing, the others answer."""
 
 AGENTS: Final[dict[str, str]] = {
     "desk": f"{__name__}.lead",

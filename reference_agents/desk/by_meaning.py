@@ -1,7 +1,7 @@
-"""A retriever that goes by meaning: word vectors that a package brings with it, compared by their cosine.
+"""A retriever that goes by meaning: it compares word vectors, which come with a package, by their cosine.
 
-It needs the extra `meaning` (`pip install 'a2a-coordinator[meaning]'`), whose package carries its model: nothing is
-fetched when it runs. Without it this agent is not there, and the others answer without it.
+It needs the extra `meaning` (`pip install 'a2a-coordinator[meaning]'`). The package includes its model: nothing is
+fetched at run time. Without it this agent does not exist, and the others answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Vectors = Callable[[list[str]], Iterable[Iterable[float]]]
 
 
 def load_model() -> Vectors:
-    """Load the model out of its package.
+    """Load the model from its package.
 
     Raises:
         ImportError: the package is not installed.
@@ -39,10 +39,10 @@ def load_model() -> Vectors:
     except ImportError as exc:
         raise ImportError(f"this retriever needs the package {MODEL_PACKAGE}: {HOW}", name=MODEL_PACKAGE) from exc
     finally:
-        # It has the whole process log everything there is, when it is imported.
+        # When it is imported, it makes the whole process log everything.
         root.setLevel(level)
         root.handlers[:] = handlers
-    # It finds the tokenizer it ships only where its own folder is named as its cache; else it would want to fetch it.
+    # It finds the tokenizer it ships only if its own folder is named as its cache; otherwise it tries to fetch it.
     model: Any = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
     def embed(texts: list[str]) -> Iterable[Iterable[float]]:
@@ -53,16 +53,16 @@ def load_model() -> Vectors:
 
 
 class MeaningIndex:
-    """Passages by the vector of what they say."""
+    """Passages by the vector of their text."""
 
     def __init__(self, passages: Sequence[Passage], embed: Vectors) -> None:
         self._embed = embed
         texts = [f"{passage.heading.rpartition(' / ')[2]}: {passage.text}" for passage in passages]
-        # Arrays of singles: as objects the numbers would take eight times the memory.
+        # Arrays of single-precision floats: as objects the numbers would take eight times the memory.
         self._vectors = [array("f", vector) for vector in embed(texts)] if texts else []
 
     def rank(self, question: str) -> Sequence[Scored]:
-        """Rank all passages by how near they are to a question."""
+        """Rank all passages by their similarity to a question."""
         [wanted] = self._embed([question])
         near = tuple(wanted)
         scored = [(number, sum(map(mul, vector, near))) for number, vector in enumerate(self._vectors)]
@@ -79,5 +79,5 @@ def _build(passages: Sequence[Passage]) -> MeaningIndex:
 agent = retriever("desk-meaning", "Finds passages by meaning (word vectors).", _build)
 
 if __name__ == "__main__":
-    _model()  # whoever starts it without the package is told now, and not by the first question
+    _model()  # tells a user without the package now, not at the first question
     agent.main()

@@ -1,6 +1,6 @@
-"""A retriever that goes by the letters in a row: n-grams, weighed by tf-idf, compared by their cosine.
+"""A retriever that goes by sequences of letters: n-grams, weighted by tf-idf, compared by their cosine.
 
-Mistyped words and other forms of a word still share most of theirs. (Damashek, Gauging Similarity with n-Grams, 1995.)
+Mistyped words and other forms of a word still share most n-grams. (Damashek, Gauging Similarity with n-Grams, 1995.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NgramIndex:
     """Passages by the n-grams of their words."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
-        # Arrays: there are some 400 n-grams in a passage, and as objects they would take ten times the memory.
+        # Arrays: a passage has some 400 n-grams, and as objects they would take ten times the memory.
         self._holders: dict[str, array[int]] = {}
         self._weights: dict[str, array[float]] = {}
         self._size = len(passages)
@@ -59,7 +59,7 @@ class NgramIndex:
 
 
 def ngrams_of(text: str) -> Iterator[str]:
-    """Yield the n-grams of each word of a text, its edges marked by blanks."""
+    """Yield the n-grams of each word of a text; blanks mark the edges of a word."""
     for word in WORD.findall(text.lower()):
         if word in ASKING:
             continue

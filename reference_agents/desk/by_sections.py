@@ -1,7 +1,7 @@
-"""A retriever that goes by the company a passage keeps: how likely its section would put the question so.
+"""A retriever that goes by a passage's surroundings: how likely its section would produce the question.
 
-Query likelihood with Dirichlet smoothing (Zhai and Lafferty, 2001): what a passage does not say itself, its section and
-then all documents say for it. So a short passage is found by what is said around it.
+Query likelihood with Dirichlet smoothing (Zhai and Lafferty, 2001): words that a passage lacks are estimated from its
+section, and then from all documents. So a short passage is found by what is said around it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .words import words_of
 __all__ = ["SectionIndex", "agent"]
 
 PASSAGE_MU: Final = 50.0
-"""Words of its section that a passage is mixed with: about as many as it has itself."""
+"""Weight of the section when mixed with a passage, in words: about as many as the passage has."""
 SECTION_MU: Final = 500.0
-"""Words of everything that a section is mixed with."""
+"""Weight of all documents when mixed with a section, in words."""
 
 
 class SectionIndex:
-    """Passages and their sections, by how often they use which word."""
+    """Passages and their sections, by the counts of their words."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self._sections = [(passage.path, passage.heading) for passage in passages]
@@ -42,7 +42,7 @@ class SectionIndex:
         self._total = self._everything.total()
 
     def rank(self, question: str) -> Sequence[Scored]:
-        """Rank passages by how likely they make the question; a section without a word of it is left out."""
+        """Rank passages by how likely they produce the question; a section with none of its words is left out."""
         wanted = [word for word in words_of(question) if self._everything[word]]
         around = {
             section: [self._in_section(section, counts, word) for word in wanted]

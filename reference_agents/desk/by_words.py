@@ -1,4 +1,4 @@
-"""A retriever that goes by words: BM25 over each passage and the headings it stands under."""
+"""A retriever that goes by words: BM25 over each passage and the headings above it."""
 
 from __future__ import annotations
 

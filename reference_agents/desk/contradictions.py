@@ -1,7 +1,7 @@
-"""Cited passages that contradict each other: sentences in nearly the same words, with other figures or a "not" more.
+"""Cited passages that contradict each other: sentences in nearly the same words, with other figures or an added "not".
 
-That is all it sees. It reads no sense into words, so what is put otherwise escapes it, and what it finds is for a
-person to look at: which of them is true it cannot know. It knows no folder and no agents but their names.
+It sees nothing else. It does not understand words, so it misses contradictions that are phrased differently, and its
+findings are for a person to look at: it cannot know which is true. It knows no folder, and of agents only their names.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .words import words_of
 __all__ = ["contradicting", "sentences", "speakers"]
 
 SIDES: Final = 2
-"""Nobody decides over them, so a conflict is complete with the second side: a third would only sometimes be in it."""
+"""Nobody decides between them, so a conflict is complete with two sides: a third would be in it only sometimes."""
 SHARED_MIN: Final = 3
-"""Words that two sentences have in common at the least: shorter ones are alike by chance."""
+"""The fewest words that two sentences must share: shorter ones are alike by chance."""
 ALIKE: Final = 0.75
-"""The part of all their words that two sentences share, from which on they are about the same."""
+"""The share of all their words that two sentences must have in common to be about the same."""
 
 END: Final = re.compile(r"(?<=[.!?;])\s+")
 MARK: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
@@ -45,7 +45,7 @@ class _Sentence:
 def contradicting(question: str, citations: Sequence[Citation]) -> list[Fact]:
     """Return facts of citations that contradict each other, each in the words of its document: none or two.
 
-    The first citation that something contradicts decides what it is about.
+    The first contradicted citation decides what they are about.
     """
     asked = set(words_of(question))
     read = [[_read(text) for text in sentences(citation["quote"])] for citation in citations]
@@ -64,10 +64,10 @@ def contradicting(question: str, citations: Sequence[Citation]) -> list[Fact]:
 
 
 def speakers(facts: Sequence[Fact], citations: Sequence[Citation], agents: Sequence[str]) -> dict[str, int]:
-    """Say which agent speaks for which fact: somebody for each, and who is left for the one it has furthest up.
+    """Assign agents to facts: one to each fact, and each other agent to the fact that it ranks highest.
 
     Returns:
-        The number of a fact by agent; nothing where there are fewer agents than facts.
+        Agent to the number of its fact; empty if there are fewer agents than facts.
     """
     if len(agents) < len(facts):
         return {}
@@ -86,7 +86,7 @@ def speakers(facts: Sequence[Fact], citations: Sequence[Citation], agents: Seque
 
 
 def sentences(passage: str) -> Iterator[str]:
-    """Yield the sentences of a passage, white space folded; a row of a table is one."""
+    """Yield the sentences of a passage, white space folded; a row of a table is one sentence."""
     for text in END.split(" ".join(MARK.sub("", passage).split())):
         if text:
             yield text

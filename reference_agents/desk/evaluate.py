@@ -38,15 +38,15 @@ class Figures:
     """How well questions were answered, each by a ranking of ten passages."""
 
     first: float
-    """The part of them that the first passage answers."""
+    """The share of questions that the first passage answers."""
     of_three: float
     of_ten: float
     mrr: float
-    """The mean of one over the rank of the first passage that answers; of a question without one, 0."""
+    """The mean of one over the rank of the first passage that answers; 0 for a question without one."""
 
 
 def figures_of(ranks: Sequence[int | None]) -> Figures:
-    """Return the figures for the ranks, from 1, at which questions were answered, or None."""
+    """Return the figures for the ranks, from 1, at which questions were answered; None for no answer."""
     heard = [rank for rank in ranks if rank is not None and rank <= CITED_MAX]
     total = max(1, len(ranks))
     return Figures(
@@ -60,7 +60,7 @@ def figures_of(ranks: Sequence[int | None]) -> Figures:
 async def evaluate(
     client: Client, questions: Sequence[Question], folder: Path, only: Sequence[str] = DOCUMENTS
 ) -> dict[str, list[int | None]]:
-    """Ask each retriever and the lead all questions; return by agent at which rank each was answered."""
+    """Ask each retriever and the lead all questions; return by agent the rank at which each was answered."""
     ranks: dict[str, list[int | None]] = {name: [None] * len(questions) for name in (*_retrievers(), LEAD)}
     room = asyncio.Semaphore(AT_ONCE)
 
@@ -82,7 +82,7 @@ async def evaluate(
 
 
 def table(questions: Sequence[Question], ranks: Mapping[str, Sequence[int | None]]) -> list[str]:
-    """Return what was found out, as lines for people."""
+    """Return the findings as lines for people."""
     kinds = Counter(question.kind for question in questions)
     lines = [f"{len(questions)} questions: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()), ""]
     lines.append(f"{'':<14}{'first':>8}{'of 3':>8}{'of 10':>8}{'MRR':>8}   MRR by kind")
@@ -99,7 +99,7 @@ def table(questions: Sequence[Question], ranks: Mapping[str, Sequence[int | None
 
 
 def is_ahead(ranks: Mapping[str, Sequence[int | None]]) -> bool:
-    """Tell whether the squad is better than every retriever alone, by mean reciprocal rank."""
+    """Tell whether the squad is better than every single retriever, by mean reciprocal rank."""
     alone = [figures_of(found).mrr for name, found in ranks.items() if name != LEAD]
     return figures_of(ranks[LEAD]).mrr > max(alone)
 
@@ -122,11 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not folder.is_dir():
         parser.error(f"--folder: {folder} is no folder")
     if not list_folder(str(folder), only)[0]:
-        # Each of all these tasks would look through the whole folder for nothing; an installation has no documents.
+        # Each of the tasks would search the whole folder for nothing; an installation has no documents.
         parser.error(f"--folder: {folder} has none of {', '.join(only)}")
 
     async def run() -> dict[str, list[int | None]]:
-        # A test's durations are too short for agents that share one process, and its time.
+        # A test's durations are too short for agents that share one process and its time.
         async with squad(*load_agents(), policy=Policy()) as up:
             return await evaluate(up.client, questions, folder, only)
 

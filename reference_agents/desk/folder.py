@@ -1,7 +1,7 @@
-"""The documents of a folder: which there are, within limits, and why the others are left out.
+"""The documents of a folder: which there are, within limits, and why others are left out.
 
-Nothing outside the folder is read, also where a link leads there. It knows no passages and no questions. `shelf` reads
-by it.
+Nothing outside the folder is read, not even through a link. This module knows no passages and no questions. `shelf`
+reads folders with it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from .shapes import Skipped
 __all__ = ["Contents", "Listed", "list_folder", "read_folder"]
 
 PATTERNS: Final = ("*.md", "*.markdown", "*.rst", "*.txt", "*.text", "*.adoc", "*.org")
-"""What a document is called, where nobody says which to read."""
+"""Names of documents, if nobody says which to read."""
 FILES_MAX: Final = 2_000
 FILE_BYTES_MAX: Final = 1024 * 1024
 """A larger file is data in the shape of text."""
 TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
-"""An index takes up to ten times as much memory as its text, and some seconds a megabyte to be built."""
+"""An index takes up to ten times as much memory as its text, and some seconds a megabyte to build."""
 ENTRIES_MAX: Final = 200_000
-"""Names looked at: somebody may point at the root of a file system."""
+"""Names to look at: somebody may point at the root of a file system."""
 
 OTHERS: Final = frozenset({"node_modules"})
-"""Folders of what others wrote, which a package manager has put there."""
+"""Folders of other people's files, which a package manager has put there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A document as the file system knows it; an equal one has not been written to."""
+    """A document as the file system knows it; if two are equal, the file has not been written to."""
 
     path: str
     size: int
@@ -48,20 +48,20 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a folder has to read."""
+    """What there is to read in a folder."""
 
     documents: tuple[tuple[str, str], ...]
     """Path and text, by path."""
     skipped: tuple[Skipped, ...]
     digest: str
-    """Of paths and texts: equal folders have equal ones."""
+    """Of paths and texts: equal folders have equal digests."""
 
 
 def list_folder(folder: str, only: Sequence[str] = ()) -> tuple[list[Listed], list[Skipped]]:
     """List the documents of a folder by path, and what was left out.
 
     Args:
-        only: patterns that a path or a file's name has to match; by default what documents are usually called.
+        only: patterns that a path or a file's name has to match; by default the usual names of documents.
 
     Raises:
         AttemptFailed: `no_such_folder`.
@@ -95,7 +95,7 @@ def list_folder(folder: str, only: Sequence[str] = ()) -> tuple[list[Listed], li
 
 
 def read_folder(folder: str, listed: Sequence[Listed], skipped: Sequence[Skipped]) -> Contents:
-    """Read what was listed; what turns out to be no text is left out as well."""
+    """Read the listed files; those that turn out not to be text are left out as well."""
     documents = []
     left_out = list(skipped)
     hashed = hashlib.sha256()
@@ -116,7 +116,7 @@ class _NoText:
 
 def _read(path: Path) -> str | _NoText:
     try:
-        # What is a link by now, or a pipe that would never end, was put there after the listing.
+        # The path may have become a link, or a pipe that never ends, since the listing.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except OSError as exc:
@@ -132,9 +132,9 @@ def _read(path: Path) -> str | _NoText:
 
 
 def _matching(root: Path, patterns: Sequence[str]) -> tuple[list[str], list[Skipped]]:
-    """Return the paths that match, sorted, and the folders that cannot be looked into.
+    """Return the paths that match, sorted, and the folders that cannot be read.
 
-    What begins with a dot, or came with a package, is nobody's document.
+    Names that begin with a dot, and files that came with a package, are not documents.
     """
     found = []
     closed: list[Skipped] = []
@@ -157,7 +157,7 @@ def _matching(root: Path, patterns: Sequence[str]) -> tuple[list[str], list[Skip
 
 
 def _sayable(path: str) -> str:
-    """Return a path as an answer can name it: what is not UTF-8 in it is escaped."""
+    """Return a path as an answer can name it: parts that are not UTF-8 are escaped."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""How the ballots of several retrievers become one ranking, and who is for what.
+"""How the ballots of several retrievers become one ranking, and which retrievers support a passage.
 
 Reciprocal rank fusion (Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-Learning Methods, SIGIR 2009): only ranks count, since scores of different methods mean different things. It depends on
-nothing but the ballots: not on their order, and not on who came first.
+Learning Methods, SIGIR 2009): only ranks count, since scores of different methods mean different things. The result
+depends only on the ballots, not on their order or on who came first.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from .shapes import Ballot, Citation, Vote
 __all__ = ["FIRST", "fuse", "is_carried"]
 
 K: Final = 60
-"""The paper's: how little it matters whether one is first or second."""
+"""From the paper: how little it matters whether a passage is first or second."""
 FIRST: Final = 3
-"""A retriever is for the passages it has so far up: as many as a person reads before asking otherwise."""
+"""A retriever supports its passages up to this rank: as many as a person reads before asking again."""
 
 Place = tuple[str, int, int, str]
-"""What makes two finds the same: path, lines, and words, which may have changed meanwhile."""
+"""The identity of a find: path, lines, and words, which may have changed meanwhile."""
 
 
 def fuse(ballots: Mapping[str, Ballot]) -> list[Citation]:
     """Fuse ballots, by agent, into one ranking, the best first.
 
-    Equals go by path and line.
+    Equal scores are ordered by path and line.
     """
     cited: dict[Place, Citation] = {}
     for agent in sorted(ballots):
@@ -40,15 +40,15 @@ def fuse(ballots: Mapping[str, Ballot]) -> list[Citation]:
                 )  # fmt: skip
             citation = cited[place]
             if citation["votes"] and citation["votes"][-1]["agent"] == agent:
-                continue  # a long line has equal pieces, which no place tells apart: one vote each, for the best
+                continue  # a long line has equal pieces at the same place: one vote, for the best
             citation["votes"].append(Vote(agent=agent, rank=rank))
             citation["in_favour"] += rank <= FIRST
     for citation in cited.values():
-        # Summed exactly, so that the same ranks are the same score whoever gave which.
+        # Summed exactly, so that the same ranks give the same score, whichever agent gave which rank.
         citation["score"] = math.fsum(1 / (K + vote["rank"]) for vote in citation["votes"])
     return sorted(cited.values(), key=lambda one: (-one["score"], one["path"], one["line"], one["quote"]))
 
 
 def is_carried(citation: Citation, heard: int) -> bool:
-    """Tell whether more than half of those heard are for a passage."""
+    """Tell whether more than half of the retrievers that were heard support a passage."""
     return 2 * citation["in_favour"] > heard

@@ -1,9 +1,9 @@
-"""The lead of the desk: has every retriever there is look for an answer, and says what their ballots add up to.
+"""The lead of the desk: asks every retriever, and combines their ballots into an answer.
 
-It reads no document. Every retriever is asked the same in a sub-task with a key of its own, so an attempt that follows
-a `kill -9` finds the ballots of the one before and asks nobody twice. One that fails is named in the answer, and the
-others are counted without it. Where what they cite contradicts itself, it has the retrievers state both sides as one
-task of several, so that the coordinator opens a conflict, and answers with both.
+It reads no document. Every retriever is asked the same in a sub-task with its own key, so an attempt after a `kill -9`
+finds the ballots of the previous one and asks nobody twice. A retriever that fails is named in the answer, and the
+others are counted without it. If cited passages contradict each other, the lead has retrievers state both sides as one
+task with several members, so that the coordinator opens a conflict, and answers with both.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ CITED_MAX: Final = 10
 SHOWN_MAX: Final = 3
 """Passages in the text of an answer."""
 ASSEMBLY: Final = 60.0
-"""Seconds in which a retriever has to be there; a squad comes up in a few."""
+"""Seconds in which a retriever has to appear; a squad comes up in a few."""
 RESOLVE: Final = ("abort",)
-"""Documents are no witnesses that more of them would make it truer: nobody decides, and both sides are kept."""
+"""Documents are not witnesses whose number makes something truer: nobody decides, and both sides are kept."""
 QUEUE_HERE, QUEUE_AWAY = 600.0, 20.0
 """Seconds a retriever may keep a question waiting: one here may be busy, one that is away has to come back soon."""
 
@@ -77,7 +77,7 @@ async def answer_question(question: str, folder: str, task: TaskContext, only: l
 
 
 async def _disputed(answer: Answer, folder: str, only: list[str], steps: Steps) -> str:
-    """Have each side of a contradiction stated by a retriever of its own; return the conflict that makes."""
+    """Have each side of a contradiction stated by its own retriever; return the resulting conflict."""
     task, facts = steps.task, answer["contradicting"]
     by_agent = speakers(facts, answer["citations"], answer["heard"])
     if not by_agent:
@@ -93,14 +93,14 @@ async def _disputed(answer: Answer, folder: str, only: list[str], steps: Steps) 
                 conflict = event.data.get("conflict", conflict) if event.kind == "dispute" else conflict
             await result_of(group)
     except (TaskError, Refused) as exc:
-        # Without a decision the group fails, as it should; without a conflict the answer says what was in the way.
+        # Without a decision the group fails, as intended; without a conflict, report what prevented it.
         if not conflict:
             await steps.story("failed", "state_fact", str(exc))
     return conflict
 
 
 def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -> Answer:
-    """Make the answer that ballots, by agent, add up to.
+    """Combine ballots, by agent, into an answer.
 
     Args:
         unheard: agents without a ballot, and why.
@@ -127,7 +127,7 @@ def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -
 
 
 async def _assembled(task: TaskContext) -> Sequence[AgentInfo]:
-    """Wait until there is a retriever, and return all there are, and those that may come back."""
+    """Wait until there is a retriever; return all that are here, and those that may come back."""
     with anyio.move_on_after(ASSEMBLY):
         while True:
             found = await task.find(SKILL)
@@ -179,7 +179,7 @@ def _stated(fact: Fact) -> str:
 
 
 def _named(path: str) -> str:
-    """Return a path on one line: a name may hold a line feed, and what is behind it would read as the answer's own."""
+    """Return a path on one line: a name may contain a line feed, and the rest would read as part of the answer."""
     return path if path.isprintable() else ascii(path)
 
 

@@ -1,7 +1,7 @@
 """A document as passages: paragraphs, list items, rows of tables and blocks of code, each with its lines and heading.
 
-Markdown is read as far as that takes, and other text as paragraphs; nothing is rendered. A passage is what an answer
-cites. It knows no files and no questions.
+Markdown is parsed only as far as this needs, and other text as paragraphs; nothing is rendered. A passage is what an
+answer cites. This module knows no files and no questions.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .shapes import Skipped
 __all__ = ["Passage", "cut", "cut_all"]
 
 PASSAGES_MAX: Final = 20_000
-"""Of a folder. It bounds every index; a specification of 1,700 lines has 500."""
+"""Passages of a folder. This bounds every index; a specification of 1,700 lines has 500."""
 CHARACTERS_MAX: Final = 2_000
-"""Of a passage: a longer one is cut into several, at the ends of lines where it has any."""
+"""Characters of a passage: a longer one is cut into several, at ends of lines if it has any."""
 
 FENCE: Final = re.compile(r"\s*(```+|~~~+)")
 HEADING: Final = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
 UNDERLINE: Final = re.compile(r"(=+|-+)\s*$")
 ITEM: Final = re.compile(r"\s*([-*+]|\d+[.)])\s+\S")
 RULE: Final = re.compile(r"[\s|:=+-]+$")
-"""The line between a table's head and its body, and any other that is only drawn."""
+"""The line between a table's head and its body, and any other line that is only drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Passage:
 
     path: str
     line: int
-    """The first one, from 1."""
+    """The first line, from 1."""
     end: int
-    """The last one."""
+    """The last line."""
     heading: str
-    """The headings it stands under, outermost first."""
+    """The headings above it, outermost first."""
     text: str
 
 
 def cut_all(documents: Iterable[tuple[str, str]]) -> tuple[list[Passage], list[Skipped]]:
-    """Cut documents into passages, in order, as many as an index takes; return also what has no place any more."""
+    """Cut documents into passages, in order, as many as an index takes; also return the documents that do not fit."""
     passages: list[Passage] = []
     skipped: list[Skipped] = []
     for path, text in documents:
@@ -57,7 +57,7 @@ def cut_all(documents: Iterable[tuple[str, str]]) -> tuple[list[Passage], list[S
 
 
 def cut(path: str, text: str) -> Iterator[Passage]:
-    """Cut a document into passages. A heading is what they stand under, and no passage."""
+    """Cut a document into passages. A heading is not a passage; it stands above passages."""
     headings: dict[int, str] = {}
     for block in _blocks(_lines(text)):
         level, words = _as_heading(block)
@@ -68,7 +68,7 @@ def cut(path: str, text: str) -> Iterator[Passage]:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines as editors count them: for `splitlines`, a form feed or U+2028 within one ends it too."""
+    """Return the lines as editors count them: `splitlines` would also end one at a form feed or U+2028."""
     return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
@@ -80,7 +80,7 @@ class _Block:
 
 
 def _blocks(lines: list[str]) -> Iterator[_Block]:
-    """Yield what belongs together: no line of a block is blank, but in code."""
+    """Yield blocks of lines that belong together; only code has blank lines."""
     block: _Block | None = None
     fence = ""
     for number, line in enumerate(lines, 1):
@@ -105,7 +105,7 @@ def _blocks(lines: list[str]) -> Iterator[_Block]:
 
 
 def _begins_anew(block: _Block, line: str) -> bool:
-    """Tell whether a line begins another block than the one above it."""
+    """Tell whether a line begins a new block."""
     above = block.lines[-1]
     if len(block.lines) == 2 and UNDERLINE.match(above):
         return True
@@ -117,7 +117,7 @@ def _is_row(line: str) -> bool:
 
 
 def _as_heading(block: _Block) -> tuple[int, str]:
-    """Return level and words of a block that is a heading, else level 0."""
+    """Return the level and words of a block that is a heading, else level 0."""
     if block.is_code:
         return 0, ""
     found = HEADING.match(block.lines[0])
@@ -129,7 +129,7 @@ def _as_heading(block: _Block) -> tuple[int, str]:
 
 
 def _sized(path: str, block: _Block, heading: str) -> Iterator[Passage]:
-    """Yield a block whole, or in pieces that are not too long."""
+    """Yield a whole block, or pieces of it that are not too long."""
     first, held, size = block.line, list[str](), 0
     for number, line in enumerate(block.lines, block.line):
         for start in range(0, max(1, len(line)), CHARACTERS_MAX):

@@ -1,8 +1,8 @@
-"""What the desk is asked to find out how good it is, and where the answers are.
+"""The questions that measure how good the desk is, and where their answers are.
 
 The questions are about documents of this repository and were written before anything could answer them. An expected
-passage is named by its file and by some words of it, so that it is still found when lines move. It knows no retriever;
-`evaluate` asks.
+passage is named by its file and by some of its words, so that it is still found when lines move. This module knows no
+retriever; `evaluate` asks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DOCUMENTS", "QUESTIONS", "Place", "Question", "flat", "read_question
 
 QUESTIONS: Final = Path(__file__).with_name("questions.json")
 DOCUMENTS: Final = ("README.md", "spec/v1/protocol.md", "spec/v1/glossary.md")
-"""What they are about, from the root of the repository."""
+"""The documents they are about, relative to the root of the repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Place:
 
     path: str
     text: str
-    """Words that stand in it and, with white space folded, nowhere that does not answer."""
+    """Words of the passage, white space folded, that occur only in passages that answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Question:
     """A question of the set."""
 
     kind: str
-    """`reworded`: other words than the text's. `typo`: mistyped. `exact`: names as they are written."""
+    """`reworded`: in other words than the text. `typo`: mistyped. `exact`: names as they are written."""
     question: str
     expected: tuple[Place, ...]
     """Any of these answers it."""
@@ -54,5 +54,5 @@ def read_questions(path: Path = QUESTIONS) -> Sequence[Question]:
 
 
 def flat(text: str) -> str:
-    """Fold white space: where a line breaks says nothing."""
+    """Fold white space: line breaks do not matter."""
     return re.sub(r"\s+", " ", text).strip()

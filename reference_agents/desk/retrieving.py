@@ -1,8 +1,8 @@
-"""What all retrievers have in common: an agent with the skills of the desk, around an index and its ranking.
+"""What all retrievers share: an agent with the skills of the desk, around an index and its ranking.
 
-A retriever is a way to build an index and to rank the passages in it. All of them are asked the same, so that what
-they find can be counted against each other; who else is asked, and what comes of it, none of them knows. Where
-documents contradict each other, each is told which of them to speak for, and looks whether it still says so.
+A retriever is a way to build an index and to rank the passages in it. All retrievers are asked the same, so that their
+finds can be counted against each other; none knows who else is asked, or what follows. If documents contradict each
+other, each retriever is told which one to speak for, and checks whether the document still says so.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from .shelf import Shelf
 __all__ = ["FOUND_MAX", "Index", "Scored", "retriever"]
 
 FOUND_MAX: Final = 30
-"""Passages on a ballot: what is behind them decides nothing any more."""
+"""Passages on a ballot; later ones no longer decide anything."""
 SKIPPED_MAX: Final = 20
-"""Files named that were not read; all are counted."""
+"""How many unread files to name; all are counted."""
 QUESTION_MAX: Final = 2_000
 """Characters of a question that count."""
 AT_ONCE: Final = 4
 
 Scored = tuple[int, float]
-"""Number of a passage, and how well it fits."""
+"""Number of a passage, and how well it matches."""
 
 
 class Index(Protocol):
     """What a retriever makes of the passages of a folder."""
 
     def rank(self, question: str) -> Sequence[Scored]:
-        """Return the passages that fit at all, the best first; equals in the order of the documents."""
+        """Return the matching passages, the best first; equal ones in the order of the documents."""
 
 
 def retriever(name: str, description: str, build: Callable[[Sequence[Passage]], Index]) -> Agent:
-    """Make the agent that retrieves with an index of its own."""
+    """Make an agent that retrieves with its own kind of index."""
     agent = Agent(name, version="1.0", description=description, concurrency=AT_ONCE)
     shelf = Shelf(build)
 

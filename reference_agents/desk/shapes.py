@@ -1,7 +1,7 @@
-"""What the agents of the desk hand to each other, as it stands in payloads.
+"""The payloads that the agents of the desk pass to each other.
 
-Every retriever is given the same input and answers with the same shape, so that their ballots can be counted against
-each other.
+Every retriever is given the same input and answers in the same shape, so that their ballots can be counted against each
+other.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Found(TypedDict):
 
     path: str
     line: int
-    """Where it begins, from 1."""
+    """The first line, from 1."""
     end: int
-    """Its last line."""
+    """The last line."""
     heading: str
-    """What it stands under."""
+    """The headings above it."""
     quote: str
     score: float
-    """By the retriever's own measure: of two retrievers they mean different things."""
+    """By the retriever's own measure; scores of different retrievers mean different things."""
 
 
 class Ballot(TypedDict):
@@ -40,9 +40,9 @@ class Ballot(TypedDict):
     found: list[Found]
     """The best first."""
     searched: int
-    """Documents."""
+    """Number of documents."""
     skipped: list[Skipped]
-    """The first of them."""
+    """Only the first ones."""
     skipped_total: int
     content: str
     """The digest of what was searched."""
@@ -65,11 +65,11 @@ class Citation(TypedDict):
     heading: str
     quote: str
     score: float
-    """The fused one."""
+    """The fused score."""
     votes: list[Vote]
-    """By agent: everybody who found it at all."""
+    """By agent: every retriever that found it at all."""
     in_favour: int
-    """How many had it among their first."""
+    """How many retrievers had it among their first."""
 
 
 class Fact(TypedDict):
@@ -77,12 +77,12 @@ class Fact(TypedDict):
 
     path: str
     line: int
-    """Where the passage begins, from 1."""
+    """The first line of the passage, from 1."""
     end: int
     quote: str
     """The sentence, white space folded."""
     says: str
-    """Its figures, and whether there is a "not": what the others say otherwise."""
+    """Its figures, and whether it has a "not": the part in which the other facts differ."""
 
 
 class Unheard(TypedDict):
@@ -109,6 +109,6 @@ class Answer(TypedDict):
     contradicting: list[Fact]
     """Citations that contradict each other; none, or two."""
     conflict: str
-    """The conflict that was opened over them; empty where there is none."""
+    """The conflict that was opened about them; empty if there is none."""
     has_changed: bool
     """Whether the retrievers read different contents: somebody wrote to the folder meanwhile."""

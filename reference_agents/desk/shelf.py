@@ -1,7 +1,7 @@
-"""The indexes an agent has at hand: one for each content of a folder it was asked about, built once.
+"""The indexes that an agent keeps: one for each content of a folder it was asked about, built once.
 
-A folder whose files were not written to is not even read again, and one that reads the same as before has the same
-index. It knows no method: `retrieving` says what is built.
+A folder whose files were not written to is not even read again, and one with unchanged contents keeps its index. This
+module knows no method: `retrieving` says what to build.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .shapes import Skipped
 __all__ = ["Shelf", "Volume"]
 
 VOLUMES_MAX: Final = 4
-"""Indexes kept, and listings of folders. The one that was not asked for the longest goes."""
+"""How many indexes, and listings of folders, to keep. The least recently used one goes."""
 SETTLED: Final = 1_000_000_000
-"""Nanoseconds after which a file that looks the same is the same: file systems tell times in steps."""
+"""Nanoseconds after which a file that looks the same is the same: file systems record times in steps."""
 
 Index = TypeVar("Index")
 
@@ -49,12 +49,12 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class Volume(Generic[Index]):
-    """A folder as it is now, and what was built of it."""
+    """A folder as it is now, and the index built of it."""
 
     passages: Sequence[Passage]
     index: Index
     searched: int
-    """Documents."""
+    """Number of documents."""
     skipped: Sequence[Skipped]
     digest: str
 
@@ -66,17 +66,17 @@ class Shelf(Generic[Index]):
         self._build = build
         self._built: OrderedDict[str, _Built[Index]] = OrderedDict()
         self._seen: OrderedDict[tuple[str, tuple[str, ...]], _Seen] = OrderedDict()
-        # Two questions at once about a new folder shall not build it twice.
+        # Two simultaneous questions about a new folder must not build it twice.
         self._lock = anyio.Lock()
 
     async def take(self, folder: str, only: Sequence[str] = ()) -> Volume[Index]:
-        """Return the index of what a folder has now.
+        """Return the index of a folder's current contents.
 
         Raises:
             AttemptFailed: there is no such folder, or it is too large to look through.
         """
         async with self._lock:
-            # A thread: reading and building take seconds, in which the agent still has to answer.
+            # In a thread: reading and building take seconds, during which the agent still has to answer.
             return await anyio.to_thread.run_sync(self._take, folder, tuple(only))
 
     def _take(self, folder: str, only: tuple[str, ...]) -> Volume[Index]:

@@ -1,6 +1,7 @@
-"""The words of a text, as retrievers compare them: in lower case, without endings that say only how many.
+"""The words of a text, as retrievers compare them: in lower case, without plural endings.
 
-Names are words as a whole and in their parts: `leaseMs` is also lease and ms. Words that every question has are none.
+Names are words as a whole and in their parts: `leaseMs` is also lease and ms. Words that occur in every question are
+left out.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _SMALL = (
     "which who whom whose why will with would you your"
 )
 ASKING: Final = frozenset(_SMALL.split())
-"""What sentences are held together by; it says nothing about what they are about."""
+"""Words that hold sentences together and say nothing about their subject."""
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Yield the words of a text; of a name that is made of several, the whole and its parts."""
+    """Yield the words of a text; for a compound name, the whole and its parts."""
     for name in WORD.findall(text):
         whole = name.lower()
         parts = [part.lower() for part in PART.findall(HUMP.sub(" ", name))]
@@ -37,7 +38,7 @@ def words_of(text: str) -> Iterator[str]:
 
 
 def stem(word: str) -> str:
-    """Take the plural off a word (Harman, How effective is suffixing?, 1991: the S stemmer)."""
+    """Remove the plural ending of a word (Harman, How effective is suffixing?, 1991: the S stemmer)."""
     if len(word) > 4 and word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y"
     if len(word) > 3 and word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
