@@ -1,4 +1,4 @@
-"""The agent: a name, and skills as functions, run for whoever delegates them. The public API of whoever does work."""
+"""The agent: a name, and skills as functions that run when somebody delegates them. The public API for doing work."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Agent:
     """An agent: a name, and skills.
 
     Args:
-        name: its agent id, or where several run side by side (`workers`) the stem of their ids.
+        name: its agent id, or the stem of the ids if several run side by side (`workers`).
         version: of the agent, for its card.
         description: for its card.
         concurrency: attempts it takes at once.
-        labels: what tells it apart, for whoever chooses agents by label.
+        labels: key to value, for delegators that choose agents by label.
 
     Raises:
-        ValueError: it would take no attempts, or an argument is of another kind.
+        ValueError: the concurrency is below 1, or an argument has the wrong type.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Agent:
         self.labels = mapped(labels or {}, "labels")
         self.skills: dict[str, Skill] = {}
         self.blocking: set[str] = set()
-        """Plain functions that are at work, in words."""
+        """The plain functions that are running now, described in words."""
         self.runs: set[Runner] = set()
-        """Where it runs."""
+        """The runs of this agent."""
 
     @overload
     def skill(self, function: F, /) -> F: ...
@@ -95,21 +95,21 @@ class Agent:
         tags: Sequence[str] = (),
         takes_value: bool = False,
     ) -> Any:
-        """Make a function a skill; its name, annotations and docstring become the card's entry.
+        """Make a function a skill; its name, annotations and docstring become its entry in the card.
 
-        An attempt fails whose input or result is not what the annotations say.
+        An attempt fails if its input or result does not match the annotations.
 
         Args:
-            function: `async def`, or `def`, which runs in a thread. A parameter annotated `TaskContext` (in a plain
-                function `SyncTaskContext`), or that or None, gets the context; the others come from the input's JSON
-                object.
+            function: `async def`, or `def`, which runs in a thread. A parameter annotated `TaskContext`
+                (`SyncTaskContext` in a plain function), optionally `| None`, gets the context; the others come from the
+                input's JSON object.
             id: the skill's id; the function's name by default.
-            description: the docstring by default.
+            description: by default the docstring.
             tags: for discovery.
-            takes_value: give the input to the one parameter `value` as it came, whatever JSON it is.
+            takes_value: pass the input, any JSON value, unchanged to the one parameter `value`.
 
         Raises:
-            ValueError: there is such a skill already; or nobody could call it.
+            ValueError: the agent already has a skill with this id, or nobody could call the function.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,14 +141,14 @@ class Agent:
         }
 
     async def update(self) -> None:
-        """Tell the coordinator the card and the labels as they are now, wherever the agent runs (spec REG-4).
+        """Send the coordinator the card and labels as they are now, in every run of the agent (spec REG-4).
 
-        Call it when skills have come or gone meanwhile. While the coordinator is away it waits.
+        Call it when skills have been added or removed. While the coordinator is away it waits.
 
         Raises:
-            Refused: the coordinator does not take the card.
-            ConnectionLost: the agent ended meanwhile.
-            ValueError: the card is none.
+            Refused: the coordinator does not accept the card.
+            ConnectionLost: the agent ended in the meantime.
+            ValueError: the card is not valid.
         """
         for running in list(self.runs):
             await running.update()
@@ -167,19 +167,20 @@ class Agent:
         """Serve until `stop` is set or the caller cancels; then drain: take nothing new, end or give back what is held.
 
         Args:
-            url: the coordinator's; A2A_URL, else the default port on this machine. It may start later than the agent.
-            token: the namespace's; A2A_TOKEN, else what this user's state directory has for the URL.
-            name: another agent id than the agent's name.
-            settings: everything else about the link. What is named beside them goes before what they say; of the rest
-                they say all, and the environment is not asked.
+            url: the coordinator's; by default A2A_URL, else the default port on this machine. It may start after the
+                agent.
+            token: the namespace's; by default A2A_TOKEN, else the one in this user's state directory for the URL.
+            name: an agent id to use instead of the agent's name.
+            settings: everything else about the link. The other arguments override them; with settings, the environment
+                is not read.
             stop: set it to drain and return.
             ready: called when the coordinator has welcomed the agent.
-            grace: seconds that what is under way has to end while the agent drains, before it is given back; ten by
-                default.
+            grace: seconds for attempts under way to end while the agent drains, before they are given back; by default
+                ten.
 
         Raises:
-            ValueError: `grace` is no time, or an argument is of another kind.
-            ConnectError: the coordinator would not let the agent in, or another instance took its place.
+            ValueError: `grace` is not a duration, or an argument has the wrong type.
+            ConnectError: the coordinator did not let the agent in, or another instance took its place.
         """
         left = None if grace is None else _grace_of(grace)
         if name is not None:
@@ -220,9 +221,9 @@ class Agent:
             sys.exit(3)
 
     def leave(self, status: int) -> None:
-        """End the process here, with this exit status, where plain functions are still at work: nothing can stop them.
+        """End the process with this exit status if plain functions are still running: nothing can stop them.
 
-        Python itself waits for their threads. What they work on was given back, and may be another agent's by now.
+        Python itself would wait for their threads. Their work was given back, and may be another agent's by now.
         """
         if not self.blocking:
             return
@@ -230,7 +231,7 @@ class Agent:
             log.warning("%s has not ended, and ends with the process", name)
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            with contextlib.suppress(OSError, ValueError):  # nobody reads the stream any longer
                 stream.flush()
         os._exit(status)
 
@@ -254,7 +255,7 @@ def _grace_of(given: float | timedelta) -> float:
 
 
 def _seconds(text: str) -> float:
-    """Return a grace from the command line; argparse tells of the error in its words."""
+    """Return a grace from the command line; argparse reports the error."""
     try:
         return _grace_of(float(text))
     except ValueError:

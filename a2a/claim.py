@@ -1,10 +1,10 @@
-"""A claim in the hands of whoever made it: waited for on entering, renewed while it is held, given back on leaving.
+"""A claim, for whoever made it: waited for on entering, renewed while held, given back on leaving.
 
     async with client.claim("repo/a/src/**", wait=10) as claim:
         guard.write(text, claim.fence)
 
-Everything runs in the link's event loop; handlers, which run in another, use `context.TaskClaim`. What it takes to keep
-a late writer out is in `guards`.
+Everything runs in the link's event loop; handlers run in another one and use `context.TaskClaim`. The code that keeps
+late writers out is in `guards`.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ Name = str | tuple[str, Mode]
 """What to claim: a name, or a name and its mode."""
 
 _MARGIN = 0.9
-"""Share of its time, from when it was asked for, for which a holder relies on a claim."""
+"""The share of its time, counted from when it was asked for, during which a holder relies on a claim."""
 _ASKED_AGAIN = 60.0
-"""Seconds after which who waits for its turn asks how its claim stands."""
+"""Seconds after which a claim in line asks how it stands."""
 _RENEW = 1 / 3
-"""Share of its time after which a claim is renewed."""
+"""The share of its time after which a claim is renewed."""
 
 
 def resources(names: Sequence[Name], mode: Mode = "x") -> list[Resource]:
-    """Return the names as they travel; those without a mode of their own get this one.
+    """Return the names as they travel; names without a mode get this one.
 
     Raises:
-        ValueError: one is neither a name nor a name and its mode.
+        ValueError: an entry is neither a name nor a name with its mode.
     """
     pairs = [(name, mode) if isinstance(name, str) else _pair(name) for name in names]
     return [{"name": name, "mode": its_mode} for name, its_mode in pairs]
@@ -76,7 +76,7 @@ def _pair(given: object) -> tuple[str, Mode]:
 
 
 class Claim:
-    """Names that this side has alone, or shares, inside the block. Made by `claim`; enter it to have them."""
+    """Names that this side holds, alone or shared, inside the block. Made by `claim`; enter it to hold them."""
 
     def __init__(self, owner: Delegator, request: ClaimAcquire) -> None:
         self._owner = owner
@@ -84,11 +84,11 @@ class Claim:
         self._word: asyncio.Future[ClaimGranted | ClaimDenied] | None = None
         self._granted: ClaimGranted | None = None
         self._until: int | None = None
-        """By the link's clock, when this side stops to rely on it; None: it lasts as long as the attempt."""
+        """When this side stops relying on the claim, by the link's clock; None: it lasts as long as the attempt."""
         self._renewing: asyncio.Task[None] | None = None
         self._lost = ""
         self.stopping = ""
-        """Why it has to be given back soon, since one of higher priority waits for it, or empty."""
+        """Why the claim has to be given back soon, because one of higher priority waits for it, or empty."""
 
     async def __aenter__(self) -> Self:
         link = self._owner.link
@@ -103,7 +103,7 @@ class Claim:
             if isinstance(answer, ClaimQueued):
                 answer = await self._heard(self._word)
                 if isinstance(answer, ClaimGranted) and answer.ttl_ms is not None:
-                    # Nothing counts from its coming: it may have been long under way, as to a process that was stopped.
+                    # Its time cannot count from its arrival: it may have been under way for long.
                     answer, asked_at = await self._renewed(answer)
             self._take(answer, asked_at)
         except Unavailable:
@@ -113,12 +113,12 @@ class Claim:
             self._forget()
             raise
         except BaseException:
-            self._give_back()  # it may be granted all the same
+            self._give_back()  # it may still be granted
             raise
         return self
 
     async def _heard(self, word: asyncio.Future[ClaimGranted | ClaimDenied]) -> Message:
-        """Wait for the word by mailbox, and now and then ask for it: another process of this name may have got it."""
+        """Wait for the word by mailbox, and ask for it now and then: another process of this name may have got it."""
         while True:
             await asyncio.wait([word], timeout=_ASKED_AGAIN)
             if word.done():
@@ -128,9 +128,9 @@ class Claim:
                 return answer
 
     async def _asked(self, request: ClaimAcquire | ClaimRenew, patience: float) -> tuple[Message, int]:
-        """Return the answer to a request, and when it was asked last, by the link's clock: a claim's time counts so.
+        """Return the answer to a request, and when it was last sent, by the link's clock: a claim's time counts so.
 
-        One that the coordinator cannot answer now is said again for so many seconds, with pauses (spec ERR-1).
+        A request that the coordinator cannot answer now is sent again for `patience` seconds, with pauses (spec ERR-1).
         """
         link, rests = self._owner.link, pauses()
         until = link.now() + patience * 1000
@@ -145,7 +145,7 @@ class Claim:
             await link.clock.pause(pause)
 
     async def _renewed(self, granted: ClaimGranted) -> tuple[Message, int]:
-        """Return the grant begun anew, or as over where that comes too late."""
+        """Return the renewed grant, or a denial if the renewal came too late."""
         try:
             return await self._asked(ClaimRenew(granted.claim_fence), SAID_AGAIN_FOR)
         except StaleFence:
@@ -169,9 +169,9 @@ class Claim:
         self._give_back()
 
     def _give_back(self) -> None:
-        """Say that it is not wanted any more: kept and said again like every request, and nobody waits for the answer.
+        """Give the claim back by its number, which it has from the beginning.
 
-        By its number, which it has from the beginning.
+        The request is kept and sent again like every other, but nobody waits for its answer.
         """
         self._forget()
         link, request = self._owner.link, self._request
@@ -180,7 +180,7 @@ class Claim:
             link.wake()
 
     def _abandon(self) -> None:
-        """Give it back, unless that was done: whoever waited for it does not know that it is held."""
+        """Give it back unless that was done: the caller that waited for it does not know that it is held."""
         if self._owner._claims.get(self._request.claim_no) is self:
             self._give_back()
 
@@ -192,7 +192,7 @@ class Claim:
 
     @property
     def names(self) -> list[str]:
-        """What was claimed."""
+        """The names that were claimed."""
         return [resource["name"] for resource in self._request.claims]
 
     @property
@@ -201,7 +201,7 @@ class Claim:
 
     @property
     def fence(self) -> int:
-        """Greater than that of every claim on these names before: for whoever guards the resources."""
+        """Greater than the fence of every earlier claim on these names; for whatever guards the resources."""
         if self._granted is None:
             raise LocalProtocolError("a claim is had by entering it: async with client.claim(...) as claim")
         return self._granted.claim_fence
@@ -232,7 +232,7 @@ class Claim:
                 self._until = max(self._until or 0, asked_at + int(ttl_ms * _MARGIN))
 
     def _noticed(self, message: ClaimGranted | ClaimDenied | ClaimPreempt) -> None:
-        """In the link's loop: take what came by mailbox."""
+        """In the link's loop: take a notice from the mailbox."""
         if isinstance(message, ClaimPreempt):
             self.stopping = message.reason
             self._owner.link.clock.call_later(message.grace_ms / 1000, self._preempted, message.reason)
@@ -245,7 +245,7 @@ class Claim:
     def _link_ended(self) -> None:
         if self._word is not None and not self._word.done():
             self._word.set_exception(self._owner.link.lost())
-            self._word.exception()  # it may be that nobody has begun to wait for it
+            self._word.exception()  # nobody may have begun to wait for it
 
 
 def acquire(
@@ -263,7 +263,7 @@ def acquire(
 
     Raises:
         LocalProtocolError: nothing is claimed.
-        ValueError: a time is none, or a name.
+        ValueError: a duration or a name is not valid.
     """
     if not names:
         raise LocalProtocolError("a claim is for at least one name")

@@ -1,12 +1,12 @@
-"""The client: delegate, follow, confirm; look at tasks and agents. The public API of whoever wants work done.
+"""The client: delegate, follow and confirm tasks; look at tasks and agents. The public API for getting work done.
 
     async with a2a.connect() as client:
         async with client.delegate("count_words", {"text": document}, key="doc-42") as task:
             result = await task.result()
 
-Everything runs in the event loop it was opened in; in another one calls raise LocalProtocolError. A client survives the
-coordinator's restarts: what had no answer is asked again, and the same key is the same task. What the coordinator
-cannot answer now is asked again as well, for ten seconds, before it raises Unavailable.
+Everything runs in the event loop the client was opened in; in another one, calls raise LocalProtocolError. A client
+survives restarts of the coordinator: requests without an answer are sent again, and the same key is the same task. A
+request that the coordinator cannot answer now is also sent again, for ten seconds, before it raises Unavailable.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ from .shared_context import SharedContext
 __all__ = ["Client", "Ground", "connect"]
 
 Ground = Literal["new_evidence", "misapplied_policy", "judge_not_independent", "wrong_subject"]
-"""Why a decision is appealed against."""
+"""The ground of an appeal against a decision."""
 
 _DRAINS_WITHIN = 2.0
-"""Seconds in which a client that leaves hears what is still to be answered."""
+"""Seconds for which a client that leaves waits for the answers it still lacks."""
 _GIVES_UP_WITHIN = 1.0
-"""Seconds in which a client that is cancelled hears the names of the tasks that it gives up. Nobody has their keys."""
+"""Seconds for which a cancelled client waits for the ids of the tasks that it gives up. Nobody has their keys."""
 
 
 class Client(Reader):
-    """A peer that has work done. Made by `connect`."""
+    """A peer that delegates work. Made by `connect`."""
 
     def __init__(self, settings: LinkSettings, identity: Identity) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Client(Reader):
         self._identity = identity
 
     async def __aenter__(self) -> Self:
-        running_loop()  # where there is none, it says what is needed
+        running_loop()  # outside a loop this raises, and says what is needed
         if self._link is not None and not self._link.has_ended:
             raise LocalProtocolError("the client is entered already, and not again before it was left")
         self._let_go()
@@ -97,7 +97,7 @@ class Client(Reader):
         await self._close(is_cancelled=isinstance(error, asyncio.CancelledError))
 
     async def aclose(self) -> None:
-        """Say what is left to say, and close."""
+        """Send what is left to send, and close."""
         await self._close()
 
     async def _close(self, *, is_cancelled: bool = False) -> None:
@@ -105,8 +105,8 @@ class Client(Reader):
         link.require_loop()
         try:
             if link.session.is_open and is_cancelled:
-                # What is left to say goes out as the link closes. Who is cancelled waits for no answers but those
-                # without which it cannot be said which tasks are to end.
+                # What is left to say goes out as the link closes. A cancelled client waits only for the ids of the
+                # tasks that it gives up: without them it cannot end the tasks.
                 with anyio.CancelScope(shield=True):
                     await link.gave_up(_GIVES_UP_WITHIN)
             elif link.session.is_open:
@@ -116,12 +116,12 @@ class Client(Reader):
 
     @property
     def agent_id(self) -> str:
-        """The id this client speaks under."""
+        """The agent id this client uses."""
         return self._identity.agent_id
 
     @property
     def durability(self) -> str:
-        """What the coordinator's answers are worth: `fsync`, `os` or `memory`."""
+        """How durable the coordinator's answers are: `fsync`, `os` or `memory`."""
         welcome = self.link.session.welcome
         assert welcome is not None, "an entered client was welcomed"
         return welcome.durability
@@ -133,16 +133,16 @@ class Client(Reader):
         return welcome is not None and welcome.role == "operator"
 
     async def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
-        """Decide a conflict as a person: for the subject that stands, by its `ref`, or with None for none of them.
+        """Decide a conflict as a person: for the subject with this `ref`, or for none of them with None.
 
         Raises:
-            Forbidden: this client is no operator.
+            Forbidden: this client is not an operator.
             Conflict: it was decided otherwise before.
         """
         await self.link.call(ConflictVote(conflict, choice, reasons))
 
     async def take_position(self, conflict: str, stance: str, value: Any = "") -> None:
-        """Say something to a conflict this client's principal is a party to; whoever decides reads it."""
+        """State a position on a conflict that this client's principal is a party to; those who decide read it."""
         await self.link.call(ConflictPosition(conflict, parts_payload(value, "value"), stance))
 
     async def appeal(
@@ -151,7 +151,7 @@ class Client(Reader):
         ground: Ground,
         evidence: Any = "",
     ) -> None:
-        """Appeal against an outcome that has not taken effect yet, as a party's principal; once for a conflict."""
+        """Appeal, for a party's principal, against an outcome that has not taken effect yet; once per conflict."""
         await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence, "evidence")))
 
     async def confirm(self, task: str, *, if_generation: int | None = None) -> None:
@@ -159,13 +159,13 @@ class Client(Reader):
 
         Args:
             task: its id.
-            if_generation: the task's generation when its result was looked at, as in the `metadata` of `get`; by
-                default the result is accepted as it stands now, whatever was decided about it since.
+            if_generation: the task's generation when its result was looked at, from the `metadata` of `get`. By default
+                the result is accepted as it stands now, whatever was decided about it since.
 
         Raises:
-            Forbidden: it may not.
+            Forbidden: this client may not decide about it.
             Conflict: there is no result to confirm.
-            GenerationMismatch: the task has gone on since, as where a conflict went against its result.
+            GenerationMismatch: the task has gone on since, for example because a conflict went against its result.
         """
         if if_generation is not None:
             whole(if_generation, "if_generation")
@@ -188,7 +188,7 @@ class Client(Reader):
     ) -> None:
         found = expect(await self.link.call(TaskGet(task, content=False)), TaskFound)
         metadata = found.view["metadata"]
-        # Without a result the coordinator has the better words for why there is nothing to confirm.
+        # Without a result, the coordinator's answer says best why there is nothing to confirm.
         digest = metadata.get("resultHash") or "sha256:" + "0" * 64
         word = TaskConfirm(task, metadata["rev"], digest, verdict, rework, reason, feedback, if_generation)
         await self.link.call(word)
@@ -199,24 +199,24 @@ class Client(Reader):
         return expect(answer, Ok).will or "pending"
 
     async def answer(self, task: str, ask_no: int, value: Any) -> None:
-        """Answer a question of any task this client may decide about: as `TaskHandle.answer`."""
+        """Answer a question of any task this client may decide about; see `TaskHandle.answer`."""
         await self.link.call(TaskAnswer(task, ask_no, parts_payload(value, "value")))
 
     async def steer(self, task: str, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
-        """Say a word to the work on any task this client may decide about: as `TaskHandle.steer`."""
+        """Steer the work on any task this client may decide about; see `TaskHandle.steer`."""
         mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
         await self.link.call(TaskSteer(task, key or new_id(), parts_payload(value, "value"), mode=mode))
 
     def redrive(self, task: dict[str, Any], key: str | None = None, **options: Any) -> TaskHandle:
-        """Have an ended task tried again, as a new task with the same skill and input: a handle to enter.
+        """Try an ended task again, as a new task with the same skill and input. Enter the returned handle to send it.
 
         Args:
             task: the ended task, from `get`.
-            key: of the new task; by default one that makes every redrive of this task the same.
+            key: of the new task. By default every redrive of this task has the same key.
             options: as for `delegate`.
 
         Raises:
-            ValueError: the task is without its content, as `list` shows it, or is none.
+            ValueError: the task is without its content, as `list` shows it, or is not a task.
         """
         given: Any = task
         if not isinstance(given, dict) or "metadata" not in given:
@@ -244,24 +244,24 @@ class Client(Reader):
         return SharedContext(self, context_id)
 
     async def drain(self, agent: str, grace: float | None = None) -> None:
-        """Have an agent take nothing new. Needs the operator's role.
+        """Stop offering new work to an agent. Needs the operator's role.
 
         Args:
-            agent: whom.
-            grace: seconds in which it is to give back what it holds; None: it finishes that.
+            agent: its id.
+            grace: seconds until it must give back what it holds; None lets it finish that.
         """
         grace_ms = milliseconds_if_any(grace, "grace")
         await self.link.call(AgentUpdate(agent=agent, status="draining", grace_ms=grace_ms))
 
     async def forget(self, agent: str, *, secret_only: bool = False) -> bool:
-        """Have an agent forgotten that does not come back, or the secret that it has lost. Needs the operator's role.
+        """Have the coordinator forget an agent that will not come back, or its lost secret. Needs the operator's role.
 
         Args:
-            agent: whom. Nothing may be open that it holds, delegated, claimed or is party to.
-            secret_only: leave it as it is, with all that is open; the next who comes in its name has that.
+            agent: its id. Nothing that it holds, delegated, claimed or is party to may be open.
+            secret_only: keep the agent and all that is open; the next process with its id takes that over.
 
         Returns:
-            whether there was anything to forget.
+            Whether there was anything to forget.
 
         Raises:
             Denied: it is connected, or something is open.
@@ -271,11 +271,11 @@ class Client(Reader):
         return forgotten.known or forgotten.bound
 
     async def status(self) -> dict[str, Any]:
-        """Return how the coordinator stands (spec READ-7).
+        """Return the state of the coordinator (spec READ-7).
 
         Returns:
-            its `namespace`, `epoch` and newest record (`lsn`), for how many seconds it is `up`, how many `tasks` are in
-            which state, and `amounts`: name to `count` and `most`, how much there may be, or None.
+            Its `namespace`, `epoch` and newest record (`lsn`); how many seconds it has been `up`; how many `tasks` are
+            in each state; and `amounts`: name to `count` and `most`, the limit or None.
         """
         found = expect(await self.link.call(CoordinatorGet()), CoordinatorFound)
         return {
@@ -290,38 +290,38 @@ class Client(Reader):
     async def claims(
         self, name: str | None = None, *, task: str | None = None, limit: int = 100
     ) -> builtins.list[dict[str, Any]]:
-        """Return who has and who waits for what: first the claims that are held, then those in line, the next first.
+        """Return the claims: first those that are held, then those in line, the next first.
 
         Args:
-            name: only what stands in the way of this name.
+            name: only claims that stand in the way of this name.
             task: only the claims of this task.
-            limit: at most so many, up to 1000.
+            limit: at most this many, up to 1000.
         """
         return expect(await self.link.call(ClaimList(name, task, limit)), ClaimPage).claims
 
     async def release(self, claim_fence: int) -> None:
-        """Give back a claim of this principal, from wherever it was made; an operator, anybody's.
+        """Give back a claim of this principal, wherever it was made; an operator may give back anybody's.
 
         Raises:
-            NotHolder: it is somebody else's.
+            NotHolder: the claim is somebody else's.
         """
         await self.link.call(ClaimRelease(claim_fence))
 
     async def refused_hellos(self, agent: str) -> builtins.list[dict[str, Any]]:
         """Return the newest hellos that were refused in the name of an agent without a card on file.
 
-        Those of an agent that has one are in its `AgentInfo`: `agent`, `kind`, `code`, `detail`, `at`, `times`.
+        For an agent with a card they are in its `AgentInfo`. Each has `agent`, `kind`, `code`, `detail`, `at`, `times`.
         """
         answer = expect(await self.link.call(AgentFind(AgentFilter(agent))), AgentFound)
         return [dict(refusal) for refusal in answer.refused]
 
     async def watch_agents(self, skill: str | None = None) -> AsyncGenerator[AgentChange, None]:
-        """Yield agents as they join, leave and change, beginning with those that are there.
+        """Yield agents as they join, leave and change, beginning with those that are there now.
 
-        Behind a lost connection what is otherwise than it was told last follows; what came and went meanwhile does not.
+        After a lost connection come the differences from what was told last, but not what came and went in between.
 
         Args:
-            skill: only those that have it; one that has it no more has left.
+            skill: only agents that have it; an agent that loses the skill counts as left.
 
         Raises:
             ConnectionLost: the client was closed.
@@ -355,20 +355,20 @@ def connect(
     """Return a client to enter: `async with a2a.connect() as client`.
 
     Args:
-        url: the coordinator's; A2A_URL, else the default port on this machine.
-        token: the namespace's; A2A_TOKEN, else what this user's state directory has for the URL.
-        name: the principal this client speaks for: its keys are its own. The user's name by default, and `client` where
-            the user has none.
-        operator: whether to ask for the operator's role, with the token from the state directory; no by default.
-        operator_token: ask for it with this token.
-        settings: everything else about the link. What is named beside them goes before what they say; of the rest they
-            say all, and the environment is not asked.
+        url: the coordinator's; by default A2A_URL, else the default port on this machine.
+        token: the namespace's; by default A2A_TOKEN, else the one in this user's state directory for the URL.
+        name: the principal this client speaks for; each principal has its own keys. By default the user's name, or
+            `client` if the user has none.
+        operator: whether to ask for the operator's role, with the token from the state directory; by default no.
+        operator_token: ask for that role with this token.
+        settings: everything else about the link. The other arguments override them; with settings, the environment is
+            not read.
 
     Raises:
-        ValueError: an argument is of another kind.
+        ValueError: an argument has the wrong type.
 
     Entering raises:
-        ConnectError: no coordinator was reached, or it would not let this client in.
+        ConnectError: no coordinator was reached, or it did not let this client in.
     """
     if name is not None:
         require_kind(name, str, "name")
@@ -385,9 +385,9 @@ def connect(
 
 
 def _user() -> str:
-    """Return the user's name as far as an id may have it (spec ID-1), or an empty text where the user has none."""
+    """Return the user's name in the form of an id (spec ID-1), or an empty text if the user has none."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # as in a container that runs under a number
+    except (KeyError, OSError, ImportError):  # as in a container that runs under a numeric user id
         return ""
     return re.sub(r"[^A-Za-z0-9._-]", "-", user).lstrip("._-")[:96]

@@ -1,7 +1,7 @@
-"""What a handler holds in its hands: its task, and what it may do with it.
+"""What a handler gets: its task, and what it may do with it.
 
-Calls go to the link in its own thread and loop; nothing here knows how an attempt is started or ended. Made by the
-runner, one for each attempt.
+Calls go to the link in its own thread and loop; this module does not know how an attempt starts or ends. The runner
+makes one context for each attempt.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ __all__ = ["ChildTask", "PriorAttempt", "TaskClaim", "TaskContext"]
 
 @dataclass(frozen=True, slots=True)
 class PriorAttempt:
-    """An attempt at the same task before this one, and how it ended."""
+    """An earlier attempt at the same task, and how it ended."""
 
     agent: str
     fence: int
     end: str
     """`lapsed`, `unanswered`, `declined`, `yielded`, `handed_off`, `asked`, or the outcome it reported."""
     ran: float
-    """Seconds."""
+    """How many seconds it ran."""
     detail: str
     note: str
-    """What it was at last, where it was lost: as far as it told."""
+    """Its last progress note, as far as it sent one, if the attempt was lost."""
     usage: dict[str, Any]
     message: Any
-    """What it had to say when it handed the task on, else None."""
+    """Its message if it handed the task on, else None."""
 
     @classmethod
     def from_wire(cls, prior: PriorOnTheWire) -> PriorAttempt:
-        """Return the public form of what the coordinator sent."""
+        """Return the public form of an attempt that the coordinator sent."""
         usage = dict(prior.usage or {})
         ran, message = prior.ran_ms / 1000, read_word(prior.payload)
         return cls(prior.agent, prior.fence, prior.end, ran, prior.detail, prior.note or "", usage, message)
@@ -79,53 +79,53 @@ class TaskContext:
         self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._unheard: dict[bytes, list[int]] = {}
-        """Question to its numbers whose answer nobody waits for any more: in the same words it is the same one."""
+        """Question to its numbers whose answer nobody waits for any longer: equal words are the same question."""
         self._stream: ChunkStream | None = None
         self._checkpointing = asyncio.Lock()
         self._deadline = None if offer.deadline_ms is None else runner.link.clock.now() + offer.deadline_ms
         self.id = offer.task
         """The task's id."""
         self.skill: str = offer.spec["skill"]
-        """The skill that was asked for."""
+        """The id of the skill that was asked for."""
         self.key = offer.key
         """The key it was delegated with."""
         self.attempt = offer.attempt
-        """Counts the attempts at the task, from 1."""
+        """The number of this attempt at the task, from 1."""
         self.fence = offer.fence
         """Grows with every attempt: for resources that can refuse an older one."""
         self.rev = offer.rev
-        """Counts the revisions the delegator sent back, from 0."""
+        """How often the delegator sent a result back."""
         self.context_id = offer.context_id
         """Tasks with the same context belong together."""
         self.delegator = offer.delegator
-        """The agent id of whoever delegated it."""
+        """The agent id of the delegator."""
         self.spec: dict[str, Any] = dict(offer.spec)
-        """What was asked for, as it travelled."""
+        """The task's specification, as it travelled."""
         self.is_canceled = False
-        """Whether somebody wants the task to end; an `async` handler is cancelled as well."""
+        """Whether somebody wants the task to end; an `async` handler is also cancelled."""
         self.stopping = ""
-        """Why the attempt is to be given back soon (`drain`, `attempt`), or empty: leave a checkpoint."""
+        """Why the attempt is to be given back soon (`drain`, `attempt`), or empty. If set, leave a checkpoint."""
         self.restored: Any = None if offer.checkpoint is None else read_word(offer.checkpoint.payload)
         """The state that an earlier attempt left with `checkpoint`, or None."""
         self.prior = [PriorAttempt.from_wire(prior) for prior in (offer.dossier.attempts if offer.dossier else ())]
         """The attempts before this one, oldest first."""
         self.budget: dict[str, int] = {to_snake(kind): amount for kind, amount in (offer.budget or {}).items()}  # type: ignore[misc]
-        """What was left for the task when the attempt began, of each kind that is bounded."""
+        """What was left of each bounded kind when the attempt began."""
         self.claims = {granted.name: granted.fence for granted in offer.claims}
         """The task's own `resources`, granted with this attempt: name to the claim's fence."""
 
     @cached_property
     def context(self) -> SharedContext:
-        """What the tasks of its context share. A result names what its handler has read there: if a decision among it
-        has moved by then, the delegator looks before it counts."""
+        """What the tasks of its context share. A result names what its handler has read here: if a decision among it
+        has moved by then, the delegator looks at the result before it counts."""
         attempt = Held(self.id, self.fence)
         return SharedContext(
             self._runner, self.context_id, across=self._runner.on_link, attempt=attempt, on_seen=self._has_seen
         )
 
     def other_context(self, context_id: str) -> SharedContext:
-        """Return what the tasks of another context share. What is read there counts for no result of this task; what
-        is written is refused once this attempt has lost its authority."""
+        """Return what the tasks of another context share. No result of this task relies on what is read there, and
+        writes are refused once this attempt has lost its authority."""
         attempt = Held(self.id, self.fence)
         return SharedContext(self._runner, context_id, across=self._runner.on_link, attempt=attempt)
 
@@ -135,7 +135,7 @@ class TaskContext:
         return None if self._deadline is None else max(0, self._deadline - self._runner.link.clock.now()) / 1000
 
     def _has_seen(self, value: ValueOnTheWire) -> None:
-        # A watch tells of what was there before a read or a write of the handler's own, and may do so behind it.
+        # A watch may deliver a value older than one that the handler has already read or written itself.
         rev, was_decision = self._attempt.basis.get(value.key, (0, False))
         self._attempt.basis[value.key] = (max(rev, value.rev), value.decision or was_decision)
 
@@ -143,19 +143,19 @@ class TaskContext:
         """Call it before an outside effect.
 
         Raises:
-            LeaseLapsed: the lease may have ended, so another agent may be at work on the task.
+            LeaseLapsed: the lease may have ended, so another agent may be working on the task.
         """
         work = self._runner.link.work
         if work.is_lapsed(self._attempt, self._runner.link.now()):
             raise LeaseLapsed(f"the lease of task {self.id} (fence {self.fence}) may have ended")
 
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Tell how far the attempt is: 0 to 1, and a few words. The latest wins; it may be lost.
+        """Report how far the attempt is: 0 to 1, and a few words. The latest report counts; one may be lost.
 
-        Of more than 2000 characters the first are told.
+        Only the first 2000 characters of the note are sent.
 
         Raises:
-            ValueError: the fraction is no number.
+            ValueError: the fraction is not a number.
         """
         given: object = fraction
         if given is not None and (not isinstance(given, int | float) or math.isnan(given)):
@@ -171,19 +171,20 @@ class TaskContext:
     async def artifact(self, name: str, value: Any, *, append: bool = False, last: bool = True) -> None:
         """Stream a provisional artifact, or with `append` another chunk of it, to whoever watches.
 
-        With `last`, it is durable as a whole when this returns. A chunk before the last is only on its way then, as are
-        a few before it; `checkpoint`, `ask`, `hand_off` and the result wait until all of them are durable.
+        With `last`, the whole artifact is durable when this returns. Earlier chunks may still be under way then, a few
+        at a time; `checkpoint`, `ask`, `hand_off` and the result wait until all of them are durable.
 
         Args:
-            name: of the artifact.
+            name: the artifact's name.
             value: any JSON value.
-            append: whether it goes on; else it begins anew.
-            last: whether nothing is to follow.
+            append: whether the chunk continues the artifact; else the artifact begins anew.
+            last: whether this is the last chunk.
 
         Raises:
-            StaleFence: the attempt has no authority any more.
-            QuotaExceeded, TooLarge: this chunk was refused, or one before it: the artifact has to begin anew. What no
-                call of this artifact told, the next of those who wait raises; the attempt fails by it after the last.
+            StaleFence: the attempt has lost its authority.
+            QuotaExceeded, TooLarge: this chunk or an earlier one was refused; the artifact has to begin anew. If no
+                call for this artifact raises that, the next call that waits for all chunks does; after the last call
+                it fails the attempt.
         """
         if self._stream is None:
             self._stream = ChunkStream(self._runner, self._attempt)
@@ -191,21 +192,21 @@ class TaskContext:
         await self._stream.send(require_kind(name, str, "name"), payload, append=append, last=last)
 
     async def _streamed(self) -> None:
-        """Wait until what was streamed is durable: what is said next may rest on it."""
+        """Wait until all chunks are durable: what is sent next may rest on them."""
         if self._stream is not None:
             await self._stream.confirmed()
 
     async def checkpoint(self, state: Any, *, format: str = "", portable: bool = True) -> None:
-        """Leave where the attempt stands: the next one finds it in `restored`. Durable when this returns.
+        """Record where the attempt stands: the next one finds it in `restored`. Durable when this returns.
 
         Args:
-            state: any JSON value; what is large belongs into an artifact.
-            format: how to read it, where agents of several kinds have the skill and tell formats apart.
-            portable: whether another agent can go on from it.
+            state: any JSON value; put large data into an artifact.
+            format: how to read the state, if agents of several kinds have the skill and tell formats apart.
+            portable: whether another agent can go on from the state.
 
         Raises:
             TooLarge: the state is larger than the coordinator keeps.
-            StaleFence: the attempt has no authority any more.
+            StaleFence: the attempt has lost its authority.
         """
         payload = parts_payload(state, "state")
         await self._streamed()
@@ -218,7 +219,7 @@ class TaskContext:
             try:
                 await self._runner.on_link(send())
             except Conflict:
-                await self._runner.on_link(send())  # behind one that counts, though its caller did not wait for that
+                await self._runner.on_link(send())  # an earlier one counts although its caller stopped waiting
 
     async def hand_off(
         self,
@@ -228,20 +229,20 @@ class TaskContext:
         labels: Mapping[str, str] | None = None,
         message: Any = None,
     ) -> NoReturn:
-        """Hand the task on to another agent, with what `checkpoint` left and a message; the handler ends here.
+        """Hand the task on to another agent, with the last checkpoint and a message; the handler ends here.
 
-        Who gives up to wait has said it all the same: what the handler comes to then counts where it is refused.
+        If the caller stops waiting, the hand-off still stands: the handler's own outcome counts only if it is refused.
 
         Args:
-            to: the agent that shall have it next; by default any other.
-            tags: tags that the next agent's skill must have.
-            labels: labels that the next agent must have.
+            to: the id of the next agent; by default any other.
+            tags: tags the next agent's skill must have.
+            labels: labels the next agent must have.
             message: any JSON value; the next attempt finds it in `prior`.
 
         Raises:
-            NoCapableAgent: nobody else would do; the attempt goes on.
+            NoCapableAgent: no other agent can do it; the attempt goes on.
             QuotaExceeded: the task was handed on too often; the attempt goes on.
-            TooLarge: the message is larger than the coordinator takes; the attempt goes on.
+            TooLarge: the message is larger than the coordinator accepts; the attempt goes on.
         """
         requires: dict[str, Any] = {}
         if tags:
@@ -264,10 +265,10 @@ class TaskContext:
         raise HandedOff(f"task {self.id} was handed on")
 
     def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
-        """Add to what the attempt has used; it counts against the task's budget.
+        """Add to the attempt's usage, which counts against the task's budget.
 
         Raises:
-            ValueError: one of them is no whole number from 0 on.
+            ValueError: a value is not a whole number from 0 on.
         """
         told = {"tokens": tokens, "costMicro": cost_micro, "steps": steps}
         for kind, amount in told.items():
@@ -281,20 +282,20 @@ class TaskContext:
         link.wake()
 
     def effect_key(self, step: str) -> str:
-        """Return a key for an outside effect, the same in every attempt: give it to services that recognise repeats.
+        """Return a key for an outside effect, the same in every attempt, for services that recognise repeats.
 
-        In another revision it is another one, and so it is by another coordinator, whatever the task's id (FENCE-8).
+        Another revision has another key, and so has another coordinator, whatever the task's id (FENCE-8).
         """
         return effect_key(self.id, self.rev, step, self._attempt.offer.effect_scope)
 
     def steers(self) -> list[Any]:
-        """Return all that the delegator has said to the work so far, oldest first, and note that it was seen."""
+        """Return everything the delegator has said to the work so far, oldest first, and mark it as seen."""
         if self._steers:
             self._attempt.steer_no = self._steers[-1][0]
         return [value for _, value in self._steers]
 
     async def steer(self) -> Any:
-        """Wait for the delegator's next word that was not seen yet, and return it."""
+        """Wait for the delegator's next unseen word, and return it."""
         while True:
             unseen = [steer for steer in self._steers if steer[0] > self._attempt.steer_no]
             if unseen:
@@ -310,7 +311,7 @@ class TaskContext:
 
     @contextmanager
     def _waiting_for_child(self) -> Iterator[None]:
-        """Have the slot of this attempt free while it waits for a sub-task: else nobody may be left to do that."""
+        """Free the slot of this attempt while it waits for a sub-task: else nobody may be left to do that."""
         self._runner.in_link(self._wait, 1)
         try:
             yield
@@ -331,21 +332,21 @@ class TaskContext:
         default: Any = None,
         timeout: float | None = None,
     ) -> Any:
-        """Ask the delegator, and return the answer. It is kept: the next attempt that asks the same gets it at once.
+        """Ask the delegator, and return the answer. It is kept: a later attempt that asks the same gets it at once.
 
-        Who gives up to wait and asks again in the same words asks nothing new, and gets the answer to what was asked.
+        If a handler stops waiting and asks again in the same words, that is the same question, with the same answer.
 
         Args:
             question: for a person to read.
             options: the answers to choose from.
             schema: the JSON Schema of the answer.
-            default: the answer if none comes in time; without one the task fails then.
+            default: the answer if none comes in time; without a default the task then fails.
             timeout: seconds to wait; the coordinator's default is a day.
 
         Raises:
-            Conflict: the task asks nothing any more, as while it is being cancelled.
+            Conflict: the task can no longer ask, for example because it is being cancelled.
             QuotaExceeded: the task has asked as often as it may.
-            StaleFence: the attempt has no authority any more.
+            StaleFence: the attempt has lost its authority.
         """
         content: dict[str, Any] = {"question": require_kind(question, str, "question")}
         if options is not None:
@@ -379,15 +380,15 @@ class TaskContext:
                 if isinstance(error, Conflict) and await self._is_taken(ask_no, payload):
                     continue  # an earlier attempt asked something else under this number: take the next
                 if answer.cancelled():
-                    del self._waiting[ask_no]  # the answer may come all the same
+                    del self._waiting[ask_no]  # the answer may still come
                 self._unheard.setdefault(payload, []).append(ask_no)
                 raise
 
     async def _is_taken(self, ask_no: int, payload: bytes) -> bool:
-        """Tell whether something else was asked under a number: an offer tells of what was answered alone."""
+        """Tell whether a number was used for another question: an offer lists only answered questions."""
         found = expect(await self._runner.on_link(self._runner.link.call(TaskGet(self.id))), TaskFound)
         asked = {ask["askNo"]: ask["payload"] for ask in found.asks}
-        return ask_no in asked and asked[ask_no] not in (payload, payload.decode())  # text, where frames are JSON
+        return ask_no in asked and asked[ask_no] not in (payload, payload.decode())  # a text if frames are JSON
 
     def _answered(self, ask_no: int, payload: bytes) -> None:
         waiting = self._waiting.setdefault(ask_no, asyncio.get_running_loop().create_future())
@@ -395,10 +396,10 @@ class TaskContext:
             waiting.set_result(read_word(payload))
 
     def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> ChildTask:
-        """Have a part of this task done: as `Client.delegate`, for a sub-task of this one.
+        """Delegate a part of this task: as `Client.delegate`, but as a sub-task.
 
-        The key is within this task: an attempt after a crash that delegates with the same key gets the same sub-task,
-        with its result where it is done. Without a key the order of delegations is the key.
+        The key belongs to this task: an attempt after a crash that delegates with the same key gets the same sub-task,
+        and its result if it is done. Without a key, the order of the delegations is the key.
 
         Raises (when entered):
             LeaseLapsed: the lease may have ended.
@@ -422,40 +423,40 @@ class TaskContext:
         priority: int = 0,
         preemptible: bool = False,
     ) -> TaskClaim:
-        """Claim names for this attempt: as `Client.claim`, but it ends with the attempt, and with no time of its own.
+        """Claim names for this attempt: as `Client.claim`, but the claim ends with the attempt, at no time of its own.
 
-        A holder whose lease has lapsed has it still, until another attempt begins: give `claim.fence` to whatever
+        After its lease lapses, a holder keeps the claim until another attempt begins: give `claim.fence` to whatever
         guards the resource.
         """
         options = {"mode": mode, "wait": wait, "ttl": ttl, "priority": priority, "preemptible": preemptible}
         return TaskClaim(self, names, options)
 
     async def find(self, skill: str | None = None, **wanted: Any) -> list[AgentInfo]:
-        """Return the agents that are known: as `Client.find`."""
+        """Return the known agents; see `Client.find`."""
         return await self._runner.on_link(self._runner.find(skill, **wanted))
 
     async def get(self, task: str) -> dict[str, Any]:
-        """Return any task: as `Client.get`."""
+        """Return any task; see `Client.get`."""
         return await self._runner.on_link(self._runner.get(task))
 
     async def outcome(self, task: str) -> dict[str, Any]:
-        """Return what any task came to: as `Client.outcome`."""
+        """Return the outcome of any task; see `Client.outcome`."""
         return await self._runner.on_link(self._runner.outcome(task))
 
     async def conflict(self, conflict: str) -> dict[str, Any]:
-        """Return a conflict's record: as `Client.conflict`."""
+        """Return a conflict's record; see `Client.conflict`."""
         return await self._runner.on_link(self._runner.conflict(conflict))
 
     async def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
-        """Say that things contradict each other: as `Client.raise_conflict`."""
+        """Report that things contradict each other; see `Client.raise_conflict`."""
         return await self._runner.on_link(self._runner.raise_conflict(kind, *subjects, **said))
 
     async def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
-        """Say that a guarded resource has turned a late writer away: as `Client.raise_fenced_off`."""
+        """Report that a guarded resource has turned a late writer away; see `Client.raise_fenced_off`."""
         return await self._runner.on_link(self._runner.raise_fenced_off(resource, refused))
 
     async def watch(self, task: str) -> AsyncIterator[TaskEvent]:
-        """Yield what happens to any task until it has ended: as `Client.watch`."""
+        """Yield the events of any task until it has ended; see `Client.watch`."""
         events = self._runner.watch(task)
         under_way: asyncio.Task[Any] | None = None
 
@@ -466,7 +467,7 @@ class TaskContext:
 
         async def closing() -> None:
             if under_way is not None:
-                await asyncio.wait([under_way])  # who is cancelled here may be back before that has ended there
+                await asyncio.wait([under_way])  # a caller cancelled here may come back before that has ended there
             await events.aclose()
 
         try:
@@ -478,7 +479,7 @@ class TaskContext:
 
 
 class ChildTask:
-    """A sub-task, in the hands of the handler that delegated it: a `TaskHandle` in the agent's own event loop."""
+    """A sub-task, for the handler that delegated it: a `TaskHandle` in the agent's own event loop."""
 
     def __init__(self, parent: TaskContext, skill: str, input: Any, key: str, options: dict[str, Any]) -> None:
         self._parent = parent
@@ -502,12 +503,12 @@ class ChildTask:
 
     @property
     def created(self) -> bool:
-        """Whether this attempt made it; False: an earlier one did."""
+        """Whether this attempt made the sub-task; False if an earlier attempt did."""
         return self._handle.created
 
     @property
     def key(self) -> str:
-        """The key it was delegated with; one without is numbered, alike in every attempt."""
+        """The key it was delegated with; without one it is numbered, alike in every attempt."""
         return self._handle.key
 
     @property
@@ -517,11 +518,11 @@ class ChildTask:
 
     @property
     def stale_basis(self) -> dict[str, tuple[int, int]]:
-        """Decisions that its result relies on and that had moved: as `TaskHandle.stale_basis`."""
+        """The moved decisions that its result relies on; see `TaskHandle.stale_basis`."""
         return self._handle.stale_basis
 
     async def events(self) -> AsyncIterator[TaskEvent]:
-        """Yield what happens to it: as `TaskHandle.events`."""
+        """Yield its events; see `TaskHandle.events`."""
         with self._parent._waiting_for_child():
             while (event := await self._runner.on_link(self._handle.next_event())) is not None:
                 is_last = self._handle.waits_for_me(event)
@@ -530,7 +531,7 @@ class ChildTask:
                     return
 
     async def result(self) -> Any:
-        """Wait for its result and return the value: as `TaskHandle.result`."""
+        """Wait for its result and return the value; see `TaskHandle.result`."""
         with self._parent._waiting_for_child():
             return await self._runner.on_link(self._handle.result())
 
@@ -540,16 +541,16 @@ class ChildTask:
             return await self._runner.on_link(self._handle.artifacts())
 
     async def question(self) -> tuple[int, Any]:
-        """Wait until it asks something: as `TaskHandle.question`."""
+        """Wait until it asks something; see `TaskHandle.question`."""
         with self._parent._waiting_for_child():
             return await self._runner.on_link(self._handle.question())
 
     async def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
-        """Say a word to its work: as `TaskHandle.steer`."""
+        """Send a word to its work; see `TaskHandle.steer`."""
         await self._runner.on_link(self._handle.steer(value, key, interrupt=interrupt))
 
     async def answer(self, ask_no: int, value: Any) -> None:
-        """Answer what it asked."""
+        """Answer one of its questions."""
         await self._runner.on_link(self._handle.answer(ask_no, value))
 
     async def confirm(self) -> None:
@@ -557,16 +558,16 @@ class ChildTask:
         await self._runner.on_link(self._handle.confirm())
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
-        """Reject its result; with `rework` another revision follows, which sees the feedback."""
+        """Reject its result; with `rework` another revision follows, with the feedback."""
         await self._runner.on_link(self._handle.reject(feedback, rework=rework, reason=reason))
 
     async def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
-        """Ask for it to end."""
+        """Ask for it to end; see `TaskHandle.cancel`."""
         return await self._runner.on_link(self._handle.cancel(reason, mode=mode))
 
 
 class TaskClaim:
-    """A claim in the hands of a handler: a `Claim` in the agent's own event loop."""
+    """A claim, for the handler that made it: a `Claim` in the agent's own event loop."""
 
     def __init__(self, context: TaskContext, names: Sequence[Name], options: dict[str, Any]) -> None:
         self._context = context
@@ -586,24 +587,24 @@ class TaskClaim:
 
     @property
     def names(self) -> list[str]:
-        """What was claimed."""
+        """The names that were claimed."""
         return self._claim.names
 
     @property
     def fence(self) -> int:
-        """As `Claim.fence`."""
+        """See `Claim.fence`."""
         return self._claim.fence
 
     @property
     def stopping(self) -> str:
-        """As `Claim.stopping`."""
+        """See `Claim.stopping`."""
         return self._claim.stopping
 
     def check(self) -> None:
         """Call it before an outside effect.
 
         Raises:
-            LeaseLapsed: the lease may have ended, so another agent may be at work on the task.
+            LeaseLapsed: the lease may have ended, so another agent may be working on the task.
             ClaimLost: somebody else may have the names by now.
         """
         self._context.check()

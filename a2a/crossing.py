@@ -1,8 +1,8 @@
-"""The thread in which the links of a process's agents live, and what crosses between it and a loop with handlers.
+"""The thread that runs the links of a process's agents, and the way between it and a loop with handlers.
 
-A link beats whatever a handler does, because it shares no thread with one. Links share theirs with each other: fifty
-threads that take turns in one interpreter cost more than all they do. What crosses is gathered, for all agents of a
-loop: one wake-up for what came or ended in one turn. Used by `Runner`.
+A link sends heartbeats whatever a handler does, because no handler shares its thread. Links share one thread: fifty
+threads that take turns in one interpreter cost more than the work they do. Calls that cross are gathered for all agents
+of a loop: one wake-up for all calls of a turn. Used by `Runner`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ T = TypeVar("T")
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 _ENDS_WITHIN = 5.0
-"""Seconds that the thread may take to end: it has nothing left to do but to let closed connections tell so."""
+"""Seconds that the thread may take to end: all it has left to do is let closed connections report that."""
 
 
 class _LinkThread:
-    """The one thread of the process, as long as somebody has a link in it."""
+    """The process's one thread of links, for as long as somebody has a link in it."""
 
     def __init__(self) -> None:
         self.crossings: dict[asyncio.AbstractEventLoop, Crossing] = {}
         self.loop = new_loop()
         self.is_copy = False
-        """Whether this process is a copy of the one with the thread: here nothing runs in that loop."""
-        # A daemon: a program that ends without an end of its agents ends, and they are missed as after a crash.
+        """Whether this process is a fork of the one with the thread: nothing runs in that loop here."""
+        # A daemon: a program may exit without ending its agents, which are then missed as after a crash.
         self.thread = threading.Thread(target=self._run, name="a2a links", daemon=True)
         self.thread.start()
 
@@ -51,7 +51,7 @@ class _LinkThread:
 
 
 class Crossing:
-    """The way between one loop with handlers and the thread of the links, for all who run in that loop."""
+    """The way between one loop with handlers and the links' thread, for all agents in that loop."""
 
     _lock = threading.Lock()
     _shared: _LinkThread | None = None
@@ -67,7 +67,7 @@ class Crossing:
 
     @classmethod
     def enter(cls) -> Self:
-        """Return the way between the running loop and the links; `leave` it once for each time."""
+        """Return the way between the running loop and the links; call `leave` once for each `enter`."""
         handlers = asyncio.get_running_loop()
         with cls._lock:
             if cls._shared is None:
@@ -80,7 +80,7 @@ class Crossing:
             return crossing
 
     async def leave(self) -> None:
-        """End one's part in it; with the last one of all the thread ends."""
+        """End one use of it; the thread ends with the last use of all."""
         links = self._links
         with self._lock:
             self._users -= 1
@@ -95,8 +95,8 @@ class Crossing:
 
     @classmethod
     def copied(cls) -> None:
-        """In a process that was just forked: have whoever runs agents here begin anew."""
-        cls._lock = threading.Lock()  # another thread may have held it, which is not here
+        """In a forked process: let agents that run here start afresh."""
+        cls._lock = threading.Lock()  # another thread, which does not exist here, may have held it
         if cls._shared is not None:
             cls._shared.is_copy = True
             cls._shared = None
@@ -111,18 +111,18 @@ class Crossing:
             work.close()
             raise RuntimeError("a task is used in the process that works on it, this is a copy of that one")
         if self._to_links:
-            self.wake_links()  # what was said before comes before it
+            self.wake_links()  # earlier calls come first
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._links.loop))
 
     def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call made in the links' loop soon, together with all others of this turn."""
+        """Make a call in the links' loop soon, together with all others of this turn."""
         self._to_links.append((call, arguments))
         if not self._is_waking_links:
             self._is_waking_links = True
             self._handlers.call_soon(self.wake_links)
 
     def wake_links(self) -> None:
-        """Have what waits for the links' loop made there now."""
+        """Make the calls that wait for the links' loop now."""
         self._is_waking_links = False
         calls, self._to_links = self._to_links, []
         if not calls:
@@ -131,10 +131,10 @@ class Crossing:
             self._links.loop.call_soon_threadsafe(_call_all, self._links.loop, calls)
 
     def in_handlers(self, call: Callable[..., Any], *arguments: Any) -> bool:
-        """From the links' loop: have a call made in the handlers' loop, with all that came until it looks.
+        """From the links' loop: make a call in the handlers' loop, together with all that come until that loop looks.
 
         Returns:
-            Whether somebody is there to make it: a loop may be closed under its agents.
+            Whether that loop can make it: a loop may be closed under its agents.
         """
         self._to_handlers.append((call, arguments))
         if not self._is_waking_handlers:
@@ -144,7 +144,7 @@ class Crossing:
         return not self._handlers.is_closed()
 
     def _take(self) -> None:
-        # In this order: what is put there from now on wakes this loop again.
+        # In this order: a call added from now on wakes this loop again.
         self._is_waking_handlers = False
         calls = [self._to_handlers.popleft() for _ in range(len(self._to_handlers))]
         _call_all(self._handlers, calls)
@@ -162,7 +162,7 @@ def _call_all(loop: asyncio.AbstractEventLoop, calls: Iterable[_Call]) -> None:
 
 
 async def _wind_up() -> None:
-    """Cancel what is left in this loop, and let connections that were closed tell so before the loop ends."""
+    """Cancel the tasks left in this loop, and let closed connections report that before the loop ends."""
     leftover = asyncio.all_tasks() - {asyncio.current_task()}
     for task in leftover:
         task.cancel()

@@ -1,7 +1,7 @@
-"""Delegated tasks in the hands of their delegator: the half that clients and agents share.
+"""Delegated tasks, as their delegator sees them: the half that clients and agents share.
 
-A `Delegator` owns a link and wakes the `TaskHandle`s that news came for; it knows nothing of how the link came to be.
-Everything runs in the link's event loop.
+A `Delegator` owns a link and wakes the `TaskHandle`s that have news; it does not know how the link is made. Everything
+runs in the link's event loop.
 """
 
 from __future__ import annotations
@@ -83,16 +83,16 @@ class AgentInfo:
     """`ready`, `draining` or `away`."""
     labels: dict[str, str]
     credit: int
-    """Attempts it takes at once."""
+    """How many attempts it takes at once."""
     holding: tuple[str, ...]
-    """Tasks it holds or was offered."""
+    """The tasks it holds or was offered."""
     seen: float | None
-    """Seconds since it was last heard; None where it is away."""
+    """Seconds since the coordinator last heard from it; None while it is away."""
     refused: tuple[dict[str, Any], ...] = ()
-    """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
+    """Hellos in its name that were refused, each with `agent`, `kind`, `code`, `detail`, `at`, `times`."""
     quarantine: dict[str, Any] | None = None
-    """While it gets no offers, as processes take it from each other: the `conflict` about that, and `left`, how many
-    seconds more."""
+    """Set while it gets no offers because processes take it from each other: the `conflict` about that, and `left`, the
+    seconds that remain."""
 
     @property
     def skills(self) -> list[str]:
@@ -106,7 +106,7 @@ class AgentInfo:
 
     @classmethod
     def from_wire(cls, info: WireAgentInfo) -> AgentInfo:
-        """Return the public form of what the coordinator sent."""
+        """Return the public form of an agent that the coordinator sent."""
         seen = None if info.seen_ms is None else info.seen_ms / 1000
         kept_out = info.quarantine
         return cls(
@@ -135,25 +135,25 @@ class TaskEvent:
     """Something that happened to a task."""
 
     kind: str
-    """What it was: `created`, `grant`, `progress`, `artifact`, `ask`, `report`, `complete`, ... (spec STATE-2)."""
+    """What happened: `created`, `grant`, `progress`, `artifact`, `ask`, `report`, `complete`, ... (spec STATE-2)."""
     task: str
     generation: int
     state: str
     """The coordinator's own state: `queued`, `leased`, `reported`, ..."""
     at: float
-    """Seconds since the epoch, the coordinator's clock."""
+    """Seconds since the epoch, by the coordinator's clock."""
     agent: str | None = None
     progress: float | None = None
-    """0 to 1, where the agent said it."""
+    """0 to 1, if the agent reported it."""
     note: str = ""
     value: Any = None
-    """The content, where there is one: a question, an answer, a chunk of an artifact, feedback."""
+    """The content, if there is one: a question, an answer, a chunk of an artifact, feedback."""
     data: dict[str, Any] = field(default_factory=dict)
-    """Everything else the coordinator told."""
+    """Everything else the coordinator sent with the event."""
 
     @classmethod
     def from_wire(cls, notice: TaskEventNotice) -> TaskEvent:
-        """Return the public form of what the coordinator sent."""
+        """Return the public form of an event that the coordinator sent."""
         data = notice.data
         bp = data.get("progressBp")
         return cls(
@@ -185,7 +185,7 @@ def _redundancy(
         redundancy["comparator"] = comparator
     if resolve:
         rungs = several(resolve, "resolve")
-        for rung in rungs:  # a misspelt limit would be none, as the coordinator passes over what it does not know
+        for rung in rungs:  # a misspelt limit would not count: the coordinator ignores fields it does not know
             require_known(() if isinstance(rung, str) else mapped(rung, "a rung of resolve"), RUNG, "a rung of resolve")
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in rungs]
     if ballot is not None:
@@ -196,12 +196,12 @@ def _redundancy(
 
 
 _LEFT_MAX = 256
-"""Streams that nobody follows, of the 1,024 that a connection may have with those that somebody does."""
+"""Streams that nobody follows. They count among the 1,024 that a connection may have."""
 
 LOOKS_AFTER = 10.0
-"""Seconds without an end after which a handle looks how its task stands: another process may be told of it. ..."""
+"""Seconds without an end after which a handle looks up its task: another process may get its notices. ..."""
 LOOKS_APART_MAX = 300.0
-"""... It looks again after twice as long each time, up to this: those that wait for weeks cost little."""
+"""... The pause doubles each time, up to this, so that tasks that wait for weeks cost little."""
 
 
 def _held(parent: tuple[str, int] | None) -> Held | None:
@@ -219,14 +219,14 @@ TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
 
 
 class Delegator:
-    """What delegates through a link and wakes whoever waits for a task: the half that clients and agents share."""
+    """Delegates through a link and wakes whoever waits for a task: the half that clients and agents share."""
 
     def __init__(self) -> None:
         self._handles: dict[int, TaskHandle] = {}
         self._written: dict[Watched | WatchedAgents | FollowedCall, asyncio.Event] = {}
         self._claims: dict[int, Claim] = {}
-        # A late word for an earlier process of this name, which the mailbox may have, is not to be taken for another
-        # claim's. No clock tells them apart: one may be set back, or begin with the same time at each start.
+        # The mailbox may hold a late answer for an earlier process of this name, which must not count for another
+        # claim. No clock tells them apart: it may be set back, or begin with the same time at each start.
         self._claim_no = new_number()
         self._link: Link | None = None
 
@@ -235,21 +235,21 @@ class Delegator:
         """The link to the coordinator.
 
         Raises:
-            LocalProtocolError: there is none yet.
+            LocalProtocolError: there is no link yet.
         """
         if self._link is None:
             raise LocalProtocolError("the client is entered first: async with a2a.connect() as client")
         return self._link
 
     def _let_go(self) -> None:
-        """Forget who waits for news of a link that has ended: over another one none come."""
+        """Forget everybody who waits for news of a link that has ended: another link brings them none."""
         self._handles.clear()
         self._written.clear()
         if self._link is not None and self._link.is_stranded:
-            self._claims.clear()  # whose waiting is in a loop in which nobody can be woken
+            self._claims.clear()  # they wait in a loop that cannot wake them
 
     def changed(self, delegations: list[Delegation]) -> None:
-        """Wake the handles of these delegations; all of them where the link has ended."""
+        """Wake the handles of these delegations, or all handles if the link has ended."""
         if not delegations:
             for handle in list(self._handles.values()):
                 handle._wake()
@@ -261,21 +261,21 @@ class Delegator:
                 known._wake()
 
     def noticed(self, notice: Notice) -> None:
-        """Pass on what happened to claims."""
+        """Pass on news of claims."""
         if isinstance(notice.message, ClaimGranted | ClaimDenied | ClaimPreempt):
             claim = self._claims.get(notice.message.claim_no)
             if claim is not None:
                 claim._noticed(notice.message)
 
     def written(self, watches: list[Watched | WatchedAgents | FollowedCall]) -> None:
-        """Wake whoever watches these contexts or agents, or made these calls; everybody where the link has ended."""
+        """Wake whoever watches these contexts or agents, or made these calls; everybody if the link has ended."""
         for watched in watches or list(self._written):
             known = self._written.get(watched)
             if known is not None:
                 known.set()
 
     async def follow_context(self, context_id: str, prefix: str, from_lsn: int) -> Watched:
-        """Begin to watch a context; `next_written` tells what happens, `unfollow_context` ends it."""
+        """Begin to watch a context; `next_written` returns what is written, `unfollow_context` ends the watch."""
         self.link.require_loop()
         watched = self.link.contexts.watch(context_id, prefix, from_lsn)
         self._written[watched] = asyncio.Event()
@@ -283,10 +283,10 @@ class Delegator:
         return watched
 
     async def next_written(self, watched: Watched) -> list[ContextValue]:
-        """Wait until a watched context was written to, and return the revisions, in their order.
+        """Wait until a watched context is written to, and return the new revisions in order.
 
         Raises:
-            Gone: more was written while nobody was connected than a watch tells.
+            Gone: while this side was not connected, more was written than a watch can deliver.
             ConnectionLost: the link was closed.
         """
         await self._told(watched)
@@ -304,20 +304,20 @@ class Delegator:
             await news.wait()
 
     async def unfollow_context(self, watched: Watched) -> None:
-        """Stop watching."""
+        """Stop watching a context."""
         self._written.pop(watched, None)
         self.link.contexts.forget(watched)
         self.link.wake()
 
     def follow_call(self, call: A2ACall, *, newest_only: bool = False) -> FollowedCall:
-        """Call one of A2A's operations (spec BIND); `next_answers` tells the answers, `unfollow_call` ends it.
+        """Call one of A2A's operations (spec BIND); `next_answers` returns its answers, `unfollow_call` ends it.
 
         Args:
             call: the operation.
-            newest_only: tell only the newest answer of those that came since.
+            newest_only: of the answers that came since the last look, return only the newest.
 
         Raises:
-            TooLarge: its payload is larger than the coordinator takes.
+            TooLarge: its payload is larger than the coordinator accepts.
         """
         self.link.require_loop()
         followed = self.link.calls.make(call, newest_only=newest_only)
@@ -326,10 +326,11 @@ class Delegator:
         return followed
 
     async def next_answers(self, followed: FollowedCall) -> list[Answer]:
-        """Wait for answers to a call, and return them; none behind the last one.
+        """Wait for answers to a call, and return them; return none after the last one.
 
         Raises:
-            Refused: the coordinator would not, or cannot be reached. Unavailable: for ten seconds.
+            Refused: the coordinator refused the call.
+            Unavailable: the coordinator could not answer, or could not be reached, for ten seconds.
             ConnectionLost: the link was closed.
         """
         if not followed.is_over:
@@ -337,7 +338,7 @@ class Delegator:
         return followed.take()
 
     def unfollow_call(self, followed: FollowedCall) -> None:
-        """Follow a call no more. Streams that nobody follows end with their connection, so of many it is renewed."""
+        """Stop following a call. Streams that nobody follows end with their connection, so many of them renew it."""
         self._written.pop(followed, None)
         self.link.calls.forget(followed)
         if self.link.calls.left >= _LEFT_MAX:
@@ -377,56 +378,57 @@ class Delegator:
         ballot: float | timedelta | None = None,
         resolve_cost: int | None = None,
     ) -> TaskHandle:
-        """Have a task done. Enter the returned handle to send it.
+        """Delegate a task. Enter the returned handle to send it.
 
         Args:
             skill: the id of the skill.
             input: any JSON value; agents made with this package want an object with the skill's arguments. A set, also
-                one in a model or a dataclass, travels as a sorted list, which is the same after a restart; inside a
-                dict or a list give a list.
-            key: the same key is the same task, now and after any restart. None: a new task each time; who gives it up
-                before it is known to be there, as by a timeout, has it cancelled.
-            acceptance: who says that the result is good: `delegator` (you, when the block ends well), `auto` (it is
-                taken as reported), `human` (an operator).
+                as a field of a model or dataclass, travels as a sorted list, which is the same after a restart; inside
+                a dict or a list, give a list instead.
+            key: the same key is the same task, now and after any restart. None: a new task each time; a caller that
+                gives up before the task is known to exist, for example by a timeout, has it cancelled.
+            acceptance: who says that the result is good: `delegator` (you, when the block ends without an exception),
+                `auto` (it is taken as reported), `human` (an operator).
             to: only this agent.
             tags: tags the skill must have.
             labels: labels the agent must have.
             exclude: agents that must not get it.
             priority: 0 to 9, higher first.
-            effect: what the task does to the world; kept with the task for whoever decides about it.
-            deadline: seconds from now until which the task must have ended.
+            effect: what the task does to the world; kept with the task, for those who decide about it.
+            deadline: seconds from now by which the task must have ended.
             attempts: attempts that may fail retryably; the coordinator's default is 3.
             losses: attempts that may be lost with their agent; the coordinator's default is 3.
-            reworks: times the result may be rejected for another revision; the coordinator's default is 2.
-            timers: durations in seconds by name: `heartbeat`, `lease`, `offer`, `queue`, `confirm`, `ask`, `cancel`,
-                and for work that may hang while its agent is alive `stall` and `attempt`.
-            context_id: tasks that belong together; the parent's, else a new one.
+            reworks: how often the result may be rejected for another revision; the coordinator's default is 2.
+            timers: durations in seconds by name: `heartbeat`, `lease`, `offer`, `queue`, `confirm`, `ask`, `cancel`;
+                and `stall` and `attempt` for work that may hang while its agent is alive.
+            context_id: the context of the task; by default the parent's, else a new one.
             parent: (task, fence) of the attempt this is a sub-task of; `TaskContext.delegate` fills it in.
-            on_parent_end: what becomes of a sub-task when its parent ends. `abandon`: it goes on, and its result is
-                taken as reported; `detach`: it goes on as a task of its own.
-            budget: what it and all below it may use: `tokens`, `cost_micro`, `steps`, and `children`, `depth`. What
-                is not named is shared with the task above.
+            on_parent_end: what happens to a sub-task when its parent ends: `cancel` cancels it; with `abandon` it goes
+                on, and its result is taken as reported; with `detach` it goes on as a task of its own.
+            budget: what the task and all tasks below it may use: `tokens`, `cost_micro`, `steps`, and `children`,
+                `depth`. A kind that is not named is shared with the task above.
             on_delegator_loss: what happens while no process of this principal is connected: `pause` offers the task
                 to nobody, `cancel` ends it after `loss` seconds.
-            loss: see there.
+            loss: the seconds for `on_delegator_loss`.
             redrive_of: the ended task that this one tries again.
-            resources: names to claim for each attempt, as for `claim`: none begins before it has them all.
-            copies: have so many agents do it, each without knowing of the others, and get one result. What one of them
-                asks is answered under its own id, one of `client.list(parent=task.id)`.
+            resources: names to claim for each attempt, as for `claim`: an attempt begins only when it has them all.
+            copies: how many agents do the task, each without knowing of the others, for one result. A question of a
+                copy is answered under the copy's own id, one of `client.list(parent=task.id)`.
             agree: how many equal answers decide; by default more than half of the copies.
-            comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
-                `pointers[/answer]`, or `agent:SKILL`: an agent with that skill says so; by default the coordinator's.
-            resolve: who decides where they are not, one after the other: rungs by name, as in `["majority",
+            comparator: how to compare two answers: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
+                `pointers[/answer]`, or `agent:SKILL`, which asks an agent with that skill; by default the
+                coordinator's.
+            resolve: who decides if too few answers are equal, one rung after the other, as in `["majority",
                 {"strategy": "judge", "skill": "review", "costMicro": 5000}, "human", "abort"]`; by default the
                 coordinator's.
-            ballot: seconds to wait for further answers once two contradict each other; by default the coordinator's.
-            resolve_cost: what all who are asked to decide may use, in millionths as `cost_micro` of a budget; once it
-                is used the last rung decides. By default the coordinator's.
+            ballot: seconds to wait for more answers once two contradict each other; by default the coordinator's.
+            resolve_cost: what all agents that are asked to decide may use together, in millionths as for `cost_micro`
+                of a budget; once it is used, the last rung decides. By default the coordinator's.
 
         Raises:
-            ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
-                or a timer that there is not, or a field of a rung; a time that is none; one text where several are
-                wanted; an input that has no JSON form, or an argument of another kind.
+            ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; an unknown kind
+                of budget, timer or field of a rung; a value that is not a duration; one text where several are
+                expected; an input without a JSON form, or an argument of the wrong type.
         """
         budget, timers = mapped(budget or {}, "budget"), mapped(timers or {}, "timers")
         require_known(budget, BUDGETS, "budget")
@@ -482,19 +484,19 @@ class Delegator:
         priority: int = 0,
         preemptible: bool = False,
     ) -> Claim:
-        """Claim names, all of them or none. Enter the returned claim to have them for the time of the block.
+        """Claim names, all of them or none. Enter the returned claim to hold them for the duration of the block.
 
         Args:
             names: `repo/a/file`, or `repo/a/**` for it and all below; or each with a mode, as `("repo/a", "s")`.
-            mode: of names without one: `x` has them alone, `s` shares them with others who do.
-            wait: seconds to stand in line while somebody else has one of them.
-            ttl: seconds after which it ends unless it is renewed, which is done while the block lasts; the
+            mode: for names without one: `x` claims them alone, `s` shares them with other `s` claims.
+            wait: seconds to wait in line while somebody else holds one of the names.
+            ttl: seconds after which the claim ends unless renewed; it is renewed while the block lasts. The
                 coordinator's default is a minute.
-            priority: 0 to 9, higher first; waiting counts too.
-            preemptible: whether one of higher priority may have it back; see `Claim.stopping`.
+            priority: 0 to 9, higher first; time spent waiting counts too.
+            preemptible: whether a claim of higher priority may take it back; see `Claim.stopping`.
 
         Raises (when entered):
-            Denied: somebody has one of them, and the time to wait is over.
+            Denied: somebody else holds one of the names, and the time to wait is over.
             Deadlock: the wait would never end; `data["cycle"]` says who waits for whom.
         """
         return self._claim(
@@ -505,17 +507,17 @@ class Delegator:
         return Claim(self, acquire(0, names, **options))
 
     def _next_claim_no(self) -> int:
-        """Number a claim as it is asked for: the coordinator takes numbers that grow (CLAIM-4)."""
+        """Number a claim each time it is asked for: the coordinator takes only growing numbers (CLAIM-4)."""
         self._claim_no += 1
         return self._claim_no
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
-        """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`.
+        """Delegate, wait for the result, confirm it and return it. Options and errors as for `delegate` and `result`.
 
-        Who gives up to wait, as by a timeout, takes it up again with the same key. Without one the task is cancelled.
+        A caller that gives up waiting can take the task up again with its key. Without a key the task is cancelled.
         """
         handle = self.delegate(skill, input, key, **options)
-        handle._slack_ms = REPLY_SLACK_MS  # nobody asks for the task's id before its result is there
+        handle._slack_ms = REPLY_SLACK_MS  # nobody needs the task's id before its result is there
         async with handle as task:
             try:
                 return await task.result()
@@ -533,14 +535,14 @@ class Delegator:
         media_type: str | None = None,
         input_schema: str | None = None,
     ) -> list[AgentInfo]:
-        """Return the agents that are known, by id; everything given must hold.
+        """Return the known agents that match everything given, ordered by id.
 
         Args:
             skill: the id of a skill they must have.
-            agent: only this one.
+            agent: the id of the only agent to return.
             tags: tags that skill must have.
             labels: labels the agent must have.
-            media_type: an input mode that skill must take.
+            media_type: an input mode that skill must accept.
             input_schema: the content hash (`sha256:...`) of the input schema that skill must have.
         """
         wanted = AgentFilter(
@@ -557,9 +559,9 @@ def expect(answer: Message, kind: type[M]) -> M:
 
 
 class TaskHandle:
-    """A delegated task, in the hands of its delegator. Made by `delegate`; enter it to send it.
+    """A delegated task, as its delegator sees it. Made by `delegate`; enter it to send it.
 
-    Leaving the block after the result was read confirms the result; leaving it with an exception leaves the result
+    Leaving the block after reading the result confirms the result. Leaving it with an exception leaves the result
     unconfirmed, so that the same key can take it up again.
     """
 
@@ -574,14 +576,14 @@ class TaskHandle:
         self._was_read = False
         """Whether leaving the block accepts a result."""
         self._read: Review | None = None
-        """The result that was read last. A newer one may be known by then, which nobody has seen."""
+        """The result that was read last. The coordinator may have sent a newer one that the caller has not read."""
         self._told = ""
-        """The conflict against the result of which whoever has the handle was told."""
+        """The conflict against the result that the caller was told of."""
         self._was_confirmed = False
         self._was_left = False
         self._look_at: asyncio.TimerHandle | None = None
         self._slack_ms: int | None = None
-        """How long it does not matter that the task is not known yet."""
+        """For how many milliseconds it does not matter that the task is not known yet."""
 
     async def __aenter__(self) -> Self:
         self._owner.link.require_loop()
@@ -622,10 +624,10 @@ class TaskHandle:
             self._forget()
 
     def _check_stands(self, review: Review | None) -> None:
-        """Leave the word on a result that was overruled to who says it: reading it is none, nor a block.
+        """Refuse to confirm an overruled result implicitly: neither reading it nor leaving the block confirms it.
 
         Raises:
-            Overruled: it was.
+            Overruled: a conflict went against the result.
         """
         if review is not None and review.overruled:
             self._told = review.overruled
@@ -635,7 +637,7 @@ class TaskHandle:
         self._look_at = asyncio.get_running_loop().call_later(pause, self._look, pause)
 
     def _look(self, pause: float) -> None:
-        """Look how the task stands, and again later: who delegated it since gets its notices (spec TASK-7)."""
+        """Look up the task, now and later: a process that has delegated it since gets its notices (spec TASK-7)."""
         if self._known.has_ended or self._owner.link.has_ended:
             return
         self._owner.link.delegations.look_up(self._known)
@@ -643,7 +645,7 @@ class TaskHandle:
         self._look_later(min(2 * pause, LOOKS_APART_MAX))
 
     def _give_up(self) -> None:
-        """Have the task end, unless it has a key by which it can be taken up again: nobody was told of it."""
+        """Have the task end, unless it has a key to take it up again: nobody was told its id."""
         if self._is_new and self._delegation is not None and not self._owner.link.has_ended:
             self._owner.link.delegations.give_up(self._delegation)
 
@@ -655,7 +657,7 @@ class TaskHandle:
             self._owner.link.delegations.forget(self._delegation)
             self._owner.link.wake()
         self._was_left = True
-        self._wake()  # others may wait for news of the task, and none come any more
+        self._wake()  # others may wait for news of the task, and no more comes
 
     @property
     def _known(self) -> Delegation:
@@ -674,16 +676,16 @@ class TaskHandle:
 
     @property
     def key(self) -> str:
-        """The key it was delegated with."""
+        """The key the task was delegated with."""
         return self._request.key
 
     @property
     def created(self) -> bool:
-        """Whether this delegation made the task; False: the same key had made it before.
+        """Whether this delegation made the task; False if the same key had made it before.
 
-        With a key of one's own it is False as well where a connection ended before the coordinator's answer was here.
+        With a key of your own it is also False if a connection ended before the coordinator's answer arrived.
         """
-        # What is said again finds what it made itself, which nobody else has the key of.
+        # A request that is sent again finds the task it made itself; nobody else has a key that was drawn.
         return self._known.task is not None and (self._is_new or bool(self._known.created))
 
     @property
@@ -692,12 +694,12 @@ class TaskHandle:
         return self._known.context_id
 
     async def next_event(self) -> TaskEvent | None:
-        """Return the next thing that happened, from the task's beginning; None when it has ended and all was told.
+        """Return the next event, from the task's beginning; None when the task has ended and all events were returned.
 
-        It is told once: of two that ask one handle, each gets a part. `Client.watch` tells each of its callers all.
+        Each event is returned once, to one caller of this handle. `Client.watch` gives each of its callers all events.
 
         Raises:
-            Gone, NotFound: the coordinator has the task no more.
+            Gone, NotFound: the coordinator no longer has the task.
             QuotaExceeded: this client watches as many tasks as it may.
         """
         delegation = self._known
@@ -717,7 +719,7 @@ class TaskHandle:
         return TaskEvent.from_wire(delegation.events.pop(0))
 
     async def events(self) -> AsyncIterator[TaskEvent]:
-        """Yield what happens to the task, from its beginning to its end, or until its result waits to be confirmed."""
+        """Yield the events of the task, from its beginning until it ends or its result waits to be confirmed."""
         while (event := await self.next_event()) is not None:
             is_last = self.waits_for_me(event)
             yield event
@@ -725,12 +727,12 @@ class TaskHandle:
                 return
 
     def waits_for_me(self, event: TaskEvent) -> bool:
-        """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
+        """Tell whether nothing more happens after this event until the delegator confirms or rejects."""
         is_doubtful = bool(event.data.get("unseenSteer") or event.data.get("staleBasis"))
         is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and is_doubtful)
         if not is_mine or event.kind != "report" or event.state != "reported":
             return False
-        # It is history where that result was rejected since, as by another process with the key.
+        # A later rework means that this result was already rejected, perhaps by another process with the key.
         return all(later.event != "rework" for later in self._known.events)
 
     @property
@@ -749,14 +751,13 @@ class TaskHandle:
         """Wait for the result and return its value.
 
         Raises:
-            TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
-            StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
-            Overruled: a conflict went against it, and nobody has said that it is good all the same.
-            Gone, NotFound: the coordinator has the task no more.
-            RemoteProtocolError: what the coordinator shows is not what its hash says, or is no array of Artifacts (spec
-                WIRE-5).
+            TaskFailed, TaskRejected, TaskCanceled: the task ended without a result.
+            StaleBasis: the result relies on decisions that have moved since, and nobody has accepted it anyway.
+            Overruled: a conflict went against the result, and nobody has accepted it anyway.
+            Gone, NotFound: the coordinator no longer has the task.
+            RemoteProtocolError: the result does not match its hash, or is not an array of Artifacts (spec WIRE-5).
             ConnectionLost: the client was closed.
-            LocalProtocolError: the block was left before a result came.
+            LocalProtocolError: the block was left before a result arrived.
         """
         delegation = self._known
         while True:
@@ -800,9 +801,9 @@ class TaskHandle:
         """Wait until the task asks something, and return (number, question).
 
         Raises:
-            TaskError: the task ended first. One that was completed is no TaskFailed, and neither is one whose result
-                waits for your word: it asks nothing before that is rejected.
-            Gone, NotFound: the coordinator has it no more.
+            TaskError: the task ended first, or its result waits for your word, before which it asks nothing. It is a
+                TaskFailed only if the task failed.
+            Gone, NotFound: the coordinator no longer has the task.
         """
         delegation = self._known
         while not delegation.asks:
@@ -821,9 +822,9 @@ class TaskHandle:
         """Accept the result that was read.
 
         Raises:
-            Conflict: it is not the current one any more.
-            Overruled: a conflict went against it since it was read, and it was not accepted. Once told, say it again
-                to accept it all the same.
+            Conflict: another result is current by now.
+            Overruled: a conflict has gone against the result since it was read, so it was not accepted. Call again to
+                accept it anyway.
         """
         known = self._known
         while True:
@@ -839,7 +840,7 @@ class TaskHandle:
         self._was_confirmed = True
 
     async def _look_again(self, read: Review) -> None:
-        """Learn what became of the task while a word on its result was on the way (spec ACCEPT-8)."""
+        """Learn what became of the task while a word on its result was under way (spec ACCEPT-8)."""
         found = expect(await self._owner.link.call(TaskGet(self.id, content=False)), TaskFound)
         metadata = found.view.get("metadata", {})
         read.generation = found.generation
@@ -847,10 +848,10 @@ class TaskHandle:
             read.overruled = metadata.get("overruled", "")
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
-        """Reject the result that was read; with `rework` another revision follows, which sees the feedback.
+        """Reject the result that was read; with `rework` another revision follows, with the feedback.
 
         Raises:
-            Conflict: it is not the current one any more, or was taken already.
+            Conflict: another result is current by now, or this one was accepted already.
         """
         known, rejected, was_read, read = self._known, self._known.review, self._was_read, self._read
         request = self._owner.link.delegations.confirm(
@@ -860,9 +861,9 @@ class TaskHandle:
         try:
             await self._say(request, "reject")
         except BaseException as error:
-            if known.review is None:  # nothing newer came meanwhile: it is still the one there is
+            if known.review is None:  # nothing newer came meanwhile: it is still the current one
                 known.review = rejected
-                # Who gave up to wait may have rejected it: leaving the block does not accept it.
+                # A caller that gave up waiting may have rejected it: leaving the block must not accept it.
                 self._was_read, self._read = was_read and isinstance(error, Refused), read
             raise
 
@@ -872,17 +873,17 @@ class TaskHandle:
         return expect(answer, Ok).will or "pending"
 
     async def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
-        """Say a word to the work under way: its handler reads it, now or with the next attempt.
+        """Send a word to the work under way: its handler reads it, in this attempt or the next.
 
-        A result that was written before the word was seen is not taken as reported, but waits for `confirm`.
+        A result written before the handler saw the word is not taken as reported, but waits for `confirm`.
 
         Args:
             value: any JSON value.
-            key: the same key is the same word, however often it is said. None: a new word.
+            key: the same key is the same word, however often it is sent. None: a new word.
             interrupt: have the attempt give the task back, so that the next one begins with the word.
 
         Raises:
-            Conflict: nobody is at work to hear it.
+            Conflict: no attempt is under way to hear it.
         """
         mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
         payload = parts_payload(value, "value")
@@ -892,7 +893,7 @@ class TaskHandle:
         """Answer a question of the task.
 
         Raises:
-            AlreadyAnswered: another answer counts, and is `data["answer"]`.
+            AlreadyAnswered: another answer counts; it is in `data["answer"]`.
             Conflict: the question was withdrawn.
         """
         known, asked = self._known, self._known.asks.get(ask_no)
@@ -902,7 +903,7 @@ class TaskHandle:
         except (AlreadyAnswered, Conflict, NotFound, Gone):
             raise
         except BaseException:
-            if asked is not None and not known.has_ended:  # it may be that it has no answer yet
+            if asked is not None and not known.has_ended:  # the question may still have no answer
                 known.asks.setdefault(ask_no, asked)
                 self._wake()
             raise
@@ -926,7 +927,7 @@ class TaskHandle:
                 f"the block of task {self._known.task} was left, and nothing is heard of it any more: "
                 "delegate with its key to take it up again"
             )
-        if id(self._known) not in self._owner._handles:  # its client was left, and entered again
+        if id(self._known) not in self._owner._handles:  # its client was left and entered again
             raise self._owner.link.lost()
 
     def _wake(self) -> None:

@@ -1,8 +1,8 @@
 """The loop that clients and agents share: session, transport, reconnect.
 
-A link keeps one session with one coordinator for as long as its owner lives. A lost connection is no error: it comes
-back with back-off and jitter, and the session says again what had no answer. One link has one reader, one writer and
-one timer, all callbacks of its event loop; the only task is the one that connects.
+A link keeps one session with one coordinator for as long as its owner lives. A lost connection is not an error: the
+link reconnects with back-off and jitter, and the session sends unanswered requests again. A link has one reader, one
+writer and one timer, all callbacks of its event loop; its only task is the one that connects.
 """
 
 from __future__ import annotations
@@ -90,74 +90,74 @@ __all__ = [
 log = logging.getLogger("a2a.link")
 
 _BACKOFF = (0.05, 5.0)
-"""First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
+"""The first and the longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _MISSED_AFTER = 2.0
-"""Seconds without a coordinator after which its absence is told, or that it lets nobody in. One that is started again
-is back before."""
+"""Seconds without a coordinator, or of refusals, after which the link logs that. A coordinator that restarts is back
+earlier."""
 SAID_AGAIN_FOR = 10.0
-"""Seconds for which a request that the coordinator cannot answer now is said again, before its caller is told. A
-person who asks waits as long where an archive has gone for good."""
+"""Seconds for which a request that the coordinator cannot answer now is sent again before its caller is told. Where an
+archive is gone for good, a person who asks waits that long."""
 _ACK_WITHIN = 0.5
-"""Seconds an acknowledgement may wait for others that it can stand for. With a tenth of it fifty clients and as many
-agents sent two on three tasks, each a message of its own, and a task took 5 % more of all processors."""
+"""Seconds an acknowledgement may wait so that it can stand for others. With a tenth of it, fifty clients and as many
+agents sent two for every three tasks, each in its own message, and a task took 5 % more of all processors."""
 
 _UNREAD = frozenset({ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
-"""Codes of an error about what could not be read (spec ERR-3)."""
+"""Codes of errors about frames that could not be read (spec ERR-3)."""
 
 Dial = Callable[[Receiver], Any]
-"""Opens a connection for a receiver, as `transports.websocket.connect` does."""
+"""Opens a connection for a receiver, like `transports.websocket.connect`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """Where the coordinator is, and what to show at its door."""
+    """Where the coordinator is, and what this peer shows to be let in."""
 
     url: str = DEFAULT_URL
     token: str | None = field(default=None, repr=False)
-    """None: look for it in the user's state directory."""
+    """None: take it from the user's state directory."""
     operator: bool = False
     """Ask for the operator's role."""
     operator_token: str | None = field(default=None, repr=False)
-    """None: look for it in the user's state directory, where `operator` is set."""
+    """None: take it from the user's state directory, if `operator` is set."""
     ssl: SSLContext | None = None
     encodings: tuple[Encoding, ...] = SUBPROTOCOLS
     """What to offer, the preferred one first."""
     websocket: WebSocketSettings = field(
-        # What a peer takes from its own coordinator, and may have waiting for it: lists and offers may be long.
+        # A peer takes long lists and offers from its own coordinator, and may have as much waiting for it.
         default_factory=lambda: WebSocketSettings(
             message_max_bytes=FROM_COORDINATOR_MAX, outbox_max_bytes=FROM_COORDINATOR_MAX
         )
     )
     patience: float | None = None
-    """Seconds to keep trying before the first connection stands; infinity for a process that may start first. None:
-    for ever for an agent, and for a client not at all."""
+    """Seconds to keep trying until the first connection stands; infinity for a process that may start before the
+    coordinator. None: forever for an agent, not at all for a client."""
     secrets: MutableMapping[str, str] | None = field(default=None, repr=False)
-    """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
+    """Where a principal's secret is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
-    """Another way to connect, in place of WebSocket: for tests in one process."""
+    """Another way to connect than WebSocket, for tests in one process."""
     clock: PeerClock = REAL_TIME
-    """Another time to reckon by than the machine's: for tests in one process."""
+    """Another clock than the machine's, for tests in one process."""
 
     def __post_init__(self) -> None:
-        """Look whether the encodings are some, and the patience is a time.
+        """Check the encodings and the patience.
 
         Raises:
-            ValueError: there is no encoding, or one that is not spoken here: every coordinator would turn that away. Or
-                the patience is no number of seconds from 0 on.
+            ValueError: there is no encoding, or one that is not spoken here, which every coordinator would turn away;
+                or the patience is not a number of seconds from 0 on.
         """
         require_known(several(self.encodings, "encodings"), SUBPROTOCOLS, "encodings")
         if not self.encodings:
             raise ValueError(f"encodings: expected some of {', '.join(SUBPROTOCOLS)}, got none")
         given: object = self.patience
-        if given is not None and not (isinstance(given, int | float) and given >= 0):  # which NaN is not
+        if given is not None and not (isinstance(given, int | float) and given >= 0):  # NaN fails this too
             raise ValueError(f"patience: expected a number of seconds from 0 on, or none, got {given!r}")
 
 
 def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:
-    """Return settings with what was named beside them; without any, the environment goes before the defaults.
+    """Return settings with the arguments applied to them; without settings, the environment overrides the defaults.
 
     Raises:
-        ValueError: what was named is of another kind.
+        ValueError: an argument has the wrong type.
     """
     if settings is None:
         settings = LinkSettings(url=os.environ.get("A2A_URL") or DEFAULT_URL, token=os.environ.get("A2A_TOKEN") or None)
@@ -169,7 +169,7 @@ def settings_with(settings: LinkSettings | None, *, url: str | None, token: str 
 
 
 def require_secret(given: object, what: str) -> None:
-    """Make sure that a secret is a text; what came in its place is not shown."""
+    """Check that a secret is a text. The error does not show the value."""
     if given is not None and not isinstance(given, str):
         raise ValueError(f"{what}: expected a text, got {type(given).__name__}")
 
@@ -179,18 +179,18 @@ def refused(error: Error) -> Refused:
     try:
         kind = CODES[ErrorCode(error.code)].error
     except ValueError:
-        kind = CODES[ErrorCode.UNAVAILABLE].error  # a code of a newer version
+        kind = CODES[ErrorCode.UNAVAILABLE].error  # a newer version's code
     retry_after = None if error.retry_after_ms is None else error.retry_after_ms / 1000
     return kind(error.detail, retryable=error.retryable, retry_after=retry_after, data=_read(error.data or {}))
 
 
 def _may_pass(error: Error) -> bool:
-    """Tell whether a refusal says no more than that there is no answer now: `unavailable`, or a newer code (ERR-1)."""
+    """Tell whether a refusal only means that there is no answer now: `unavailable`, or a newer code (ERR-1)."""
     return error.retryable and refused(error).code is ErrorCode.UNAVAILABLE
 
 
 def pauses() -> Iterator[float]:
-    """Yield how many seconds to wait before each further try: longer and longer, and not all peers alike."""
+    """Yield the seconds to wait before each further try: ever longer, and different for each peer."""
     pause, longest = _BACKOFF
     while True:
         yield pause * random.uniform(0.5, 1.0)
@@ -202,19 +202,19 @@ class _PutOff:
     """A request that the coordinator could not answer."""
 
     until: float
-    """When it is said again no more, by the loop's clock."""
+    """When it is no longer sent again, by the loop's clock."""
     pauses: Iterator[float]
     timer: asyncio.TimerHandle | None = None
 
 
 def _read(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an error tells beside its words, with the values that its payloads stand for (spec WIRE-10)."""
+    """Return the data of an error, with the values of its payloads in place of their bytes (spec WIRE-10)."""
     read = dict(facts)
     answer, value = facts.get("answer"), facts.get("value")
     if isinstance(answer, bytes | str):
         read["answer"] = read_word(answer.encode() if isinstance(answer, str) else answer)
     if isinstance(value, bytes | str):
-        with contextlib.suppress(ValueError, RecursionError):  # it is told as it came
+        with contextlib.suppress(ValueError, RecursionError):  # else it stays as it came
             read["value"] = read_json(value)
     return read
 
@@ -223,13 +223,13 @@ class Link:
     """One peer's link to its coordinator.
 
     Args:
-        settings: where, and with what.
-        identity: who.
-        credit: how many attempts at once; none for a peer that only delegates.
-        on_work: gets what the agent has to start and stop.
-        on_change: gets the delegations that news came for.
-        on_written: gets the watches of contexts and of agents, and the calls of A2A, that news came for.
-        on_notice: gets every other notice: what is told of claims.
+        settings: where the coordinator is, and what to show it.
+        identity: the agent or client that speaks.
+        credit: how many attempts it takes at once; None for a peer that only delegates.
+        on_work: gets the attempts to start and stop.
+        on_change: gets the delegations that have news.
+        on_written: gets the watches of contexts and of agents, and the calls of A2A, that have news.
+        on_notice: gets every other notice: those about claims.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class Link:
         self._encoding: Encoding = MSGPACK
         self._replies: dict[str, asyncio.Future[Message]] = {}
         self._put_off: dict[str, _PutOff] = {}
-        """Requests that the coordinator could not answer, until they are answered or nobody waits for that."""
+        """Requests that the coordinator could not answer, until they are answered or nobody waits for them."""
         self._is_flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
@@ -273,28 +273,28 @@ class Link:
         self._refusal: Error | None = None
         self._left: str | None = None
         self._trouble: ConnectError | None = None
-        """Why nothing was said on the newest connection."""
+        """Why the newest connection could not be used at all."""
         self._end = ""
         """How the newest connection ended."""
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
         self._missing_since: float | None = None
-        """Since when nobody answers."""
+        """The time since which nobody answers."""
         self._is_missed = False
-        """Whether that was told."""
+        """Whether that was logged."""
         self._absence: asyncio.TimerHandle | None = None
-        """Runs while there is no connection, until who calls an operation of A2A is told."""
+        """Runs while there is no connection; then callers of A2A operations are told."""
         self._complained_of: dict[str, Any] | None = None
-        """What the newest refusal was about that a person was told of: the same is not told at every try."""
+        """The `data` of the newest refusal that was logged: the same is not logged at every try."""
         self._refused_since: float | None = None
-        """Since when this peer is not let in."""
+        """The time since which this peer is refused."""
         self._is_busy = False
         self._is_doubted = False
-        """Whether the coordinator could not read something, and did not say which request that was."""
+        """Whether the coordinator could not read a frame, and did not say which request it was."""
         self._ack_timer: asyncio.TimerHandle | None = None
-        """Runs while an acknowledgement waits for something that goes out anyway."""
+        """Runs while an acknowledgement waits for a frame to travel with."""
         self._fewer_wait = asyncio.Event()
-        """Set when a request waits no longer, and at the end of the link; for `drained`, of which several may wait."""
+        """Set when a request no longer waits, and when the link ends; several calls of `drained` may wait for it."""
         self._greeted_at = 0
         """When the newest hello was sent."""
 
@@ -304,7 +304,7 @@ class Link:
         """Connect, and return when the coordinator has welcomed this peer.
 
         Raises:
-            ConnectError: it was not reached in time, or would not let this peer in.
+            ConnectError: the coordinator was not reached in time, or did not let this peer in.
         """
         self.clock.joined(self)
         self._runner = self._loop.create_task(self._run(), name=f"link of {self.identity.agent_id}")
@@ -319,33 +319,33 @@ class Link:
         """Wait until the link has ended for good.
 
         Raises:
-            ConnectError: the coordinator would not let this peer in again, or another instance took its place.
+            ConnectError: the coordinator did not let this peer in again, or another instance took its place.
         """
         assert self._runner is not None, "open() comes first"
         await asyncio.shield(self._runner)
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will come over this link any more."""
+        """Whether this link will bring nothing more."""
         return self._is_closing or self.is_stranded or (self._runner is not None and self._runner.done())
 
     @property
     def is_stranded(self) -> bool:
-        """Whether its event loop was closed under it."""
+        """Whether its event loop was closed while it was in use."""
         return self._loop.is_closed()
 
     def lost(self, what: str = "the link was closed") -> ConnectionLost:
-        """Return the error for who waits for what will not come any more: where nobody closed the link, with why."""
+        """Return the error for callers whose answer will not come; it says why if nobody closed the link."""
         runner = self._runner
         has_failed = runner is not None and runner.done() and not runner.cancelled()
         error = runner.exception() if runner is not None and has_failed else None
         return ConnectionLost(what if error is None else f"{what}: {words(error)}")
 
     def require_loop(self) -> None:
-        """Look whether this is the link's own event loop: elsewhere one would wait for ever for what comes there.
+        """Check that this is the link's own event loop: in another one, a caller would wait forever.
 
         Raises:
-            LocalProtocolError: it is another one.
+            LocalProtocolError: it is another loop.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise LocalProtocolError(
@@ -354,9 +354,9 @@ class Link:
             )
 
     async def call(self, message: Message) -> Message:
-        """Send a request, and return its answer, however many connections that takes.
+        """Send a request and return its answer, over as many connections as that takes.
 
-        One that the coordinator cannot answer now (`unavailable`, spec ERR-1) is said again for a while, with pauses.
+        If the coordinator cannot answer now (`unavailable`, spec ERR-1), it is sent again for a while, with pauses.
 
         Raises:
             Refused: the coordinator answered `error`.
@@ -368,7 +368,7 @@ class Link:
         return await self.reply_to(request)
 
     def expect(self, request: str) -> asyncio.Future[Message]:
-        """Have the answer to a request kept from here on: it may come before anybody awaits it in `reply_to`.
+        """Keep the answer to a request from now on: it may arrive before anybody awaits it in `reply_to`.
 
         Raises:
             ConnectionLost: the link is closed.
@@ -384,12 +384,12 @@ class Link:
     async def reply_to(
         self, request: str, expected: asyncio.Future[Message] | None = None, *, stands: bool = False
     ) -> Message:
-        """Return the answer to a request that was made already; see `call`.
+        """Return the answer to a request that was already made; see `call`.
 
         Args:
             request: its id.
-            expected: what `expect` returned; None: it was made just now, and the loop has not turned since.
-            stands: whether it is said all the same, and its answer taken, where the caller does not wait for it.
+            expected: what `expect` returned; None if the request was made in this turn of the loop.
+            stands: whether the request stays, and its answer counts, if the caller stops waiting.
         """
         future = expected or self.expect(request)
         try:
@@ -405,28 +405,28 @@ class Link:
         return answer
 
     def wake(self) -> None:
-        """Send what the session has to say at the end of this turn of the loop."""
+        """Send what the session has to say, at the end of this turn of the loop."""
         if not self._is_flushing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
 
     def now(self) -> int:
-        """Return this link's clock, in milliseconds: for durations, it means nothing to others."""
+        """Return this link's clock in milliseconds. It measures durations, and means nothing to other processes."""
         return int(time.monotonic() * 1000)
 
     def renew(self) -> None:
-        """Have the connection made anew, which ends the streams on it that nobody follows (spec BIND-18)."""
+        """Replace the connection, which ends the streams on it that nobody follows (spec BIND-18)."""
         if self._transport is not None:
             self._transport.close(1000, "made anew")
 
     async def drained(self, timeout: float) -> bool:
-        """Wait until every request has its answer, and return whether that was so within `timeout` seconds."""
+        """Wait until every request has its answer, and return whether that took at most `timeout` seconds."""
         return await self._until(lambda: not self.session.waiting, timeout)
 
     async def gave_up(self, timeout: float) -> bool:
-        """Wait until each task is named that was given up before, and return whether that was so in time: as `drained`.
+        """Wait until the id of each task that was given up is known, and return whether that was in time: as `drained`.
 
-        That it is to end is said as the link closes, at the latest.
+        The link cancels them as it closes, at the latest.
         """
         return await self._until(lambda: not self.delegations.are_given_up, timeout)
 
@@ -446,8 +446,8 @@ class Link:
         return True
 
     async def aclose(self) -> None:
-        """Close the connection and end the link, whoever is cancelled; that takes the closing deadline at most."""
-        # Half closed it would leave a connection, which lets nobody else be this peer, and a task that keeps it.
+        """Close the connection and end the link, even if cancelled; that takes the closing deadline at most."""
+        # Half closed, it would leave a connection, which keeps others from being this peer, and a task that holds it.
         with anyio.CancelScope(shield=True):
             await self._close()
 
@@ -455,7 +455,7 @@ class Link:
         self._is_closing = True
         self._acknowledge()
         if self._transport is not None:
-            self._transport.close(1000, "bye")  # and the runner goes on when it is over
+            self._transport.close(1000, "bye")  # the runner goes on when that is over
         else:
             self._gone.set()
         if self._runner is not None and not self._runner.done():
@@ -463,7 +463,7 @@ class Link:
                 self._runner.cancel()
             await asyncio.wait([self._runner], timeout=self.settings.websocket.closing_deadline + 1)
             if self._transport is not None:
-                self._transport.abort()  # it had its time; a loop must not end under an open connection
+                self._transport.abort()  # it had its time; a loop must not end with an open connection
             self._runner.cancel()
             await asyncio.wait([self._runner])
         for timer in (self._timer, self._ack_timer, self._absence):
@@ -498,7 +498,7 @@ class Link:
             await asyncio.sleep(next(rests))
 
     def _found_none(self, error: ConnectError) -> None:
-        """Note that nobody answers, and say so once it lasts."""
+        """Note that nobody answers, and log it once it lasts."""
         log.info("%s; trying again", error)
         if self._is_missed:
             return
@@ -516,11 +516,11 @@ class Link:
         return self.work.held()
 
     def _is_too_late(self, started: float) -> bool:
-        """Tell whether this link never came to be, for as long as its owner would wait."""
+        """Tell whether the link has not been welcomed once within its owner's patience."""
         return not self._welcomed.done() and self._loop.time() - started >= (self.settings.patience or 0.0)
 
     def _was_let_in(self, started: float) -> bool:
-        """Tell whether the connection that just ended had been welcomed; raise where another try is of no use."""
+        """Tell whether the connection that just ended had been welcomed; raise if another try is of no use."""
         if self._trouble is not None:
             raise self._trouble
         if self._left == "taken_over":
@@ -539,7 +539,7 @@ class Link:
         return self._is_let_in
 
     def _is_to_be_told(self, error: Error) -> bool:
-        """Tell whether a refusal that may pass is news: what it is about was not told yet, or it lasts all the same."""
+        """Tell whether a refusal that may pass is news: its subject was not logged yet, or it lasts."""
         about = error.data
         if about is None:
             if self._refused_since is None:
@@ -552,9 +552,9 @@ class Link:
         return True
 
     def _what_to_do(self, error: Error) -> str:
-        """Say what may be done about a start that is not the newest, a token that is missing, and a wrong secret.
+        """Return advice about a start that is not the newest, a missing token, or a wrong secret.
 
-        Codes of their own they have not, so the words tell. Where these are others nothing is said.
+        These have no codes of their own, so the detail is matched. For any other wording the advice is empty.
         """
         if error.code == ErrorCode.DENIED and "is an older one" in error.detail:
             agent, now = self.identity.agent_id, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
@@ -569,7 +569,7 @@ class Link:
             return f"; there is none for it in {kept}: set A2A_TOKEN, or give --token-file, or token= in Python"
         if error.code != ErrorCode.AUTH or "secret" not in error.detail or self.settings.secrets is not None:
             return ""
-        # Each address has a secret of its own.
+        # Each address has its own secret.
         principal = principal_of(self.identity.agent_id)
         kept, others = secret_files(self.settings.url, principal)
         elsewhere = f": for other addresses this user has {', '.join(map(str, others))}" if others else ""
@@ -583,7 +583,7 @@ class Link:
         return error.retryable and not self._is_too_late(started)
 
     def _show_papers(self) -> None:
-        """Fill in the tokens; the coordinator may have written them since the last try."""
+        """Fill in the tokens; the coordinator may have written new ones since the last try."""
         settings, identity = self.settings, self.identity
         tokens = None
         if settings.token is None or (settings.operator and settings.operator_token is None):
@@ -593,17 +593,17 @@ class Link:
             identity.operator_token = settings.operator_token or (tokens.operator_token if tokens else None) or None
 
     def _show_secret(self) -> None:
-        """Fill in the secret, and which start of an agent it is, where that is kept as well.
+        """Fill in the secret and, if it is kept on disk, the number of this start of an agent.
 
-        It is kept before it is shown, so that no welcome that is lost can take it along.
+        The secret is kept before it is shown, so that a lost welcome cannot lose it.
 
-        Not before a connection stands: a coordinator that starts may put another ledger's secrets in place.
+        This waits for a connection: a coordinator that starts may put another ledger's secrets in place.
         """
         if self.identity.secret is None:
             principal, kept = principal_of(self.identity.agent_id), self.settings.secrets
             if kept is None:
                 self.identity.secret = provide_secret(self.settings.url, principal)
-                if self.identity.card is not None:  # others are known no longer than they are here (spec ID-6)
+                if self.identity.card is not None:  # clients are known only while they are connected (spec ID-6)
                     number = next_incarnation(self.settings.url, principal, self.identity.incarnation)
                     self.identity.incarnation = number
             else:
@@ -640,8 +640,8 @@ class Link:
     # What has no answer now -------------------------------------------------------------------------------------------
 
     def _puts_off(self, request: str, message: Message, error: Error) -> bool:
-        """Have a request said again later that the coordinator cannot answer now, and tell whether it is."""
-        # A claim's time counts from when it was asked for last, so whoever wants it says that again itself.
+        """Schedule a request that the coordinator cannot answer now to be sent again; tell whether it was."""
+        # A claim's time counts from when it was last asked for, so its owner sends these again itself.
         if not _may_pass(error) or isinstance(message, ClaimAcquire | ClaimRenew):
             return False
         for forgotten in [known for known in self._put_off if not self.session.awaits(known)]:
@@ -670,7 +670,7 @@ class Link:
 
     def _opened(self, transport: Transport) -> None:
         self._transport = transport
-        self._is_busy = True  # somebody waits for the welcome, if for nothing else
+        self._is_busy = True  # somebody waits at least for the welcome
         transport.keepalive(BUSY_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
@@ -785,12 +785,12 @@ class Link:
             self._absence = self._loop.call_later(SAID_AGAIN_FOR, self._has_no_answer)
 
     def _has_no_answer(self) -> None:
-        """Have whoever called an operation of A2A told that nobody answers: who calls may be waited for by others."""
+        """Refuse all calls of A2A operations, since nobody answers: other parties may wait for their callers."""
         detail = f"{self.settings.url} has not answered for {SAID_AGAIN_FOR:g} s: ask again later"
         self._written(self.calls.refuse(Error(ErrorCode.UNAVAILABLE, detail, retryable=True)))
 
     def _acknowledge(self) -> None:
-        """Send what is to be sent, and an acknowledgement if there is nothing else."""
+        """Send what there is to send, or only an acknowledgement."""
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
@@ -817,13 +817,13 @@ class Link:
         def unsendable(frame: Frame, code: ErrorCode, reason: str) -> None:
             log.error("%s of %s cannot be sent: %s", frame.message.kind, self.identity.agent_id, reason)
             lost.extend(self.session.unsendable(frame, code, reason))
-            self.wake()  # what follows from it may be something to say
+            self.wake()  # what follows from it may be something to send
 
         assert self._transport is not None, "there is a connection to send on"
         if self._is_doubted:
             frames = [frame for frame in frames if not self._is_unreadable(frame, unsendable)]
         most = self.session.message_max
-        # What each frame may hold, several in one message may not.
+        # Each frame may fit although several in one message do not.
         together = 1 if self._is_doubted else self.session.frames_max
         send_frames(
             self._transport, frames, self._encoding, message_max=most, frames_max=together, unsendable=unsendable
@@ -834,14 +834,14 @@ class Link:
                 self._transport.close(1000, "no hello")
 
     def _is_unreadable(self, frame: Frame, unsendable: Unsendable) -> bool:
-        """Read a frame as the coordinator will, which ends the connection over it: to say it again would go on so."""
+        """Read a frame as the coordinator will, and drop an unreadable one: each repeat would end the connection."""
         assert self.session.welcome is not None, "what could not be read was said after the welcome"
         told = self.session.welcome.limits
         limits = FrameLimits(message_max_bytes=told.message_max_bytes, payload_max_bytes=told.payload_max_bytes)
         try:
             read = next(iter(Decoder(self._encoding, limits).decode(encode([frame], self._encoding))))
         except UNENCODABLE:
-            return False  # as will be found when it is sent
+            return False  # sending it will find that
         if isinstance(read, BadFrame):
             unsendable(frame, read.code, without_form(frame) or read.detail)
         return isinstance(read, BadFrame)
@@ -878,11 +878,11 @@ _OUR_LIMITS = FrameLimits(
     depth_max=40,
     items_max=4_000_000,
 )
-"""What is taken from the coordinator: more than it takes itself, of which it is put together (spec LIMIT-2)."""
+"""Limits for what the coordinator sends. They exceed its own limits, as it combines what it took (spec LIMIT-2)."""
 
 
 class _Receiver:
-    """Ties one connection to the link, which opens the next one only when this one is over."""
+    """Ties one connection to the link, which opens the next one only after this one has ended."""
 
     __slots__ = ("_link",)
 
@@ -900,4 +900,4 @@ class _Receiver:
 
 
 def _nothing(_: Any) -> None:
-    """Nobody asked to be told."""
+    """The callback of an owner that does not want to be told."""

@@ -1,8 +1,7 @@
-"""The server's end of one connection: what a peer says goes to the server, and what it is told goes out.
+"""The server's end of one connection: it passes a peer's messages to the server, and sends what the peer is told.
 
-It bounds what one peer may ask for: so many frames a second, so many without an answer, and so much that it does not
-read. Whoever goes beyond is read later, and loses nothing by it. What is decided is the coordinator's, and when it is
-durable the server's. Made by `Server`.
+It bounds what one peer may ask for: frames per second, unanswered frames, and unread bytes. A peer that exceeds a bound
+is read later, and loses nothing by it. The coordinator decides; the server makes that durable. Made by `Server`.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ __all__ = ["HELLO_DEADLINE", "Frames", "Peer", "Said"]
 log = logging.getLogger("a2a.server")
 
 HELD_BYTES = 512
-"""What a frame that is held takes beside its payload, which the ledger mostly has as well."""
+"""What a held frame takes beside its payload, which the ledger mostly has as well."""
 HELLO_DEADLINE = 5.0
-"""Seconds a connection may stay without a hello."""
+"""Seconds a connection may go without a hello."""
 
 
 Frames = Sequence[Frame | BadFrame]
 Said = bytes | Frames | None
-"""A message that came, what is left of one of which some frames were decided on, or the end of the connection."""
+"""A message, the frames of a message that are still to be decided on, or None for the end of the connection."""
 
 
 class Peer:
-    """The server's end of one connection: decodes, and slows down a peer that sends more than it may."""
+    """The server's end of one connection: it decodes, and slows down a peer that sends more than it may."""
 
     __slots__ = (
         "_held",
@@ -70,21 +69,21 @@ class Peer:
         self.in_flight = 0
         self.is_paused = False
         self.is_waiting = False
-        """A frame needs the archive: those behind it would only pile up."""
+        """Whether a frame needs the archive; frames read meanwhile would only pile up."""
         self.queued = 0
-        """Messages of it that wait for their turn."""
+        """How many of its messages wait for their turn."""
         self.is_held_up = False
-        """What it said takes long to decide, or all together have said too much: it is not read until that is taken."""
+        """Whether reading waits until its messages are taken: they take long, or all peers together sent too many."""
         self._tokens = float(server.policy.frames_per_second)
         self._refill_at = 0
         self._is_busy = False
         self._hello_timer: asyncio.TimerHandle | None = None
         self._held: list[Frame] = []
-        """What found no room in the outbox. While there is any, nothing is read from this peer, nor decided for it."""
+        """Frames that found no room in the outbox. While there are any, the peer is not read, and its messages wait."""
         self._held_bytes = 0
-        """About how many bytes came for it since."""
+        """About how many bytes were added for it since."""
         self._put_off: list[Said] = []
-        """Messages of it that had been read by then."""
+        """Its messages that had already been read by then."""
 
     def opened(self, transport: Transport) -> None:
         self.transport = transport
@@ -108,7 +107,7 @@ class Peer:
 
     def send(self, frames: list[Frame]) -> None:
         if self.transport is None:
-            return  # gone; what mattered is in its mailbox, or will be asked for again
+            return  # gone; what mattered is in its mailbox, or will be requested again
         if log.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 log.debug("> %d %s", self.number, brief(frame))
@@ -118,10 +117,10 @@ class Peer:
         self._held += frames
         self._held_bytes += sum(len(getattr(frame.message, "payload", None) or b"") + HELD_BYTES for frame in frames)
         if self._held_bytes > self._server.policy.outbox_max_bytes:
-            self.transport.abort()  # it did not ask for that, and reads too slowly (spec LIMIT-5)
+            self.transport.abort()  # it reads too slowly what it did not ask for (spec LIMIT-5)
 
     def _send(self, frames: list[Frame]) -> None:
-        """Send frames as far as there is room, and the rest once the peer has taken what was sent."""
+        """Send frames while there is room, and the rest once the peer has read enough."""
         assert self.transport is not None, "there is a connection to send on"
         most = self._server.answer_max_bytes
         sent = send_frames(
@@ -155,13 +154,13 @@ class Peer:
             self._server._take_up(self, messages)
 
     def puts_off(self, said: Said) -> bool:
-        """Put a message off where answers to earlier ones wait for the peer to read, and tell whether it was."""
+        """Put a message off if earlier answers still wait for the peer to read, and tell whether it was."""
         if self._held:
             self._put_off.append(said)
         return bool(self._held)
 
     def _send_less(self, frame: Frame, code: ErrorCode, reason: str) -> None:
-        """Refuse a request whose answer would end its connection: it would be asked again on each that follows."""
+        """Refuse a request whose answer would end the connection: the peer would send it again on every new one."""
         if code is not ErrorCode.TOO_LARGE:
             raise LocalProtocolError(f"{frame.message.kind} has no form: {reason}")
         assert self.transport is not None, "there is a connection to send on"
@@ -186,7 +185,7 @@ class Peer:
         self._server._closed(self)
 
     def take(self, count: int) -> None:
-        """Count frames that came, and stop reading while there are too many unanswered or too many a second."""
+        """Count incoming frames, and stop reading while too many are unanswered or too many come per second."""
         policy, now = self._server.policy, self._server.clock()
         rate = policy.frames_per_second
         self._tokens = min(float(rate), self._tokens + (now - self._refill_at) * rate / 1000) - count
@@ -201,7 +200,7 @@ class Peer:
             self._pause()
 
     def give_back(self, count: int) -> None:
-        """Count frames that were answered."""
+        """Count answered frames."""
         self.in_flight -= count
         if self.is_paused and self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight // 2:
             self._resume()
@@ -213,18 +212,18 @@ class Peer:
             self._pause()
 
     def go_on(self) -> None:
-        """Read again, unless there is another reason not to."""
+        """Note that the archive has answered, and read again unless there is another reason not to."""
         self.is_waiting = False
         self._read_on()
 
     def hold_up(self) -> None:
-        """Stop reading until what it said is decided on."""
+        """Stop reading until the peer's messages are decided on."""
         if not self.is_held_up:
             self.is_held_up = True
             self._pause()
 
     def let_go(self) -> None:
-        """Read again, unless there is another reason not to."""
+        """Note that they are, and read again unless there is another reason not to."""
         if self.is_held_up:
             self.is_held_up = False
             self._read_on()

@@ -1,6 +1,6 @@
-"""One run of an agent: its link in the thread of the links, its handlers in the caller's loop.
+"""One run of an agent: its link in the links' thread, its handlers in the caller's loop.
 
-What passes between the two goes by way of `crossing`, and so the link beats whatever a handler does. Used by
+Everything between the two goes through `crossing`, so the link sends heartbeats whatever a handler does. Used by
 `Agent.run`.
 """
 
@@ -57,32 +57,32 @@ log = logging.getLogger("a2a.agent")
 T = TypeVar("T")
 
 _Outcome = tuple[str, bytes, AttemptError | None] | Declined
-"""How a handler ended: (outcome, result, error), or that it did not take the task."""
+"""How a handler ended: (outcome, result, error), or that it declined the task."""
 _PATIENT = frozenset({"drain", "attempt"})
-"""Reasons to give an attempt back for which its handler has half the grace to come to an end by itself."""
+"""Reasons to give an attempt back that let its handler end by itself for half the grace."""
 _LAST_WORDS = (Declined, HandedOff, AttemptFailed, LeaseLapsed, StaleFence, Denied, Deadlock, ClaimLost)
-"""What a handler raises, or what was raised in it, that says how its attempt ended."""
+"""Exceptions, raised by a handler or inside it, that say how its attempt ended."""
 DRAIN_GRACE = 10.0
-"""Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back, by default."""
+"""Default seconds for attempts under way to end after SIGTERM or Ctrl-C, before they are given back."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """An attempt whose handler is at work."""
+    """An attempt whose handler is running."""
 
     context: TaskContext
     scope: anyio.CancelScope | None = None
-    """Made as its task begins: where sniffio is installed, as many libraries do, anyio makes none in a callback."""
+    """Made when its task begins: with sniffio installed, as with many libraries, anyio makes none in a callback."""
     is_cancelled: bool = False
     task: asyncio.Task[None] | None = None
     is_lost: bool = False
-    """Nothing it says counts any more."""
+    """Whether nothing the handler says counts any longer."""
     given_back: str = ""
-    """Why it is given back rather than reported, where the handler was cancelled for that."""
+    """Why the attempt is given back instead of reported, if the handler was cancelled for that."""
     children: int = 0
 
     def cancel(self) -> None:
-        """End the handler, also one that has not begun."""
+        """End the handler, even if it has not begun."""
         self.is_cancelled = True
         if self.scope is not None:
             self.scope.cancel()
@@ -94,13 +94,14 @@ class Runner(Reader):
     def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str, grace: float | None = None) -> None:
         super().__init__()
         self.grace = DRAIN_GRACE if grace is None else grace
-        """Seconds that attempts under way have to end when this run does; until then it may be changed."""
+        """Seconds for attempts under way to end when this run ends; may be changed until then."""
         self._agent = agent
         self._settings = settings
         self._identity = Identity(
             agent_id,
             instance_id=new_suffix(),
-            # The clock counts the starts. Where the link keeps the secret it goes beyond all earlier ones as well.
+            # The clock counts the starts. If the link keeps the secret, it also makes the number exceed all earlier
+            # ones.
             incarnation=int(time.time() * 1000),
             card=agent.card(),
             labels=agent.labels,
@@ -113,13 +114,14 @@ class Runner(Reader):
         self._is_over = False
         self._threads: anyio.CapacityLimiter | None = None
         self._leaving: asyncio.Task[None] | None = None
-        """In the links' loop: the end of the link, where there is no other any more."""
+        """In the links' loop: the task that ends the link after the caller's loop was closed."""
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
         self._loop = running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
-        # Credit bounds how many run; one whose slot is free while it waits keeps its thread, and others come beside it.
+        # Credit bounds how many run. A handler that frees its slot while it waits keeps its thread, and others run
+        # beside it.
         self._threads = anyio.CapacityLimiter(math.inf)
         self._crossing = crossing = Crossing.enter()
         refused: list[BaseException] = []
@@ -133,18 +135,19 @@ class Runner(Reader):
             self._agent.runs.discard(self)
             with anyio.CancelScope(shield=True):
                 if self._made is not None:
-                    # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
+                    # After a drain there is nothing to do; else a connection just made would stay until somebody misses
+                    # it.
                     await self.on_link(self._made.aclose())
                 await crossing.leave()
         if refused:
-            raise refused[0]  # the only one of ours
+            raise refused[0]  # the only one of this package
 
     async def update(self) -> None:
-        """Tell the coordinator the agent's card and labels as they are now: as `Agent.update`."""
+        """Send the coordinator the agent's card and labels as they are now; see `Agent.update`."""
         card, labels = self._agent.card(), dict(self._agent.labels)
 
         async def tell() -> None:
-            self._identity.card, self._identity.labels = card, labels  # which the next hello says
+            self._identity.card, self._identity.labels = card, labels  # the next hello sends them too
             await self.link.call(AgentUpdate(labels=labels, card=card))  # type: ignore[arg-type]
 
         await self.on_link(tell())
@@ -168,19 +171,19 @@ class Runner(Reader):
                 await self._end_handlers()
 
     async def _end_handlers(self) -> None:
-        """End the handlers that are still at work, and begin no other: nobody hears them any more."""
+        """End the handlers that are still running, and begin no others: nobody hears them any longer."""
         self._is_over = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for running in self._running.values():
             running.cancel()
         if tasks:
-            # Nothing to do after a drain. Else one that waits for an answer, and cannot be cancelled there, would wait
-            # for as long as the coordinator is away.
+            # After a drain there is nothing to do. Else a handler that waits for an answer and cannot be cancelled
+            # there would wait for as long as the coordinator is away.
             await self.on_link(self.link.aclose())
             await asyncio.wait(tasks)
 
     async def _open(self, stop: anyio.Event) -> bool:
-        """Connect, and tell whether that was so before `stop` was set: a coordinator may be long in coming."""
+        """Connect, and tell whether that happened before `stop` was set: a coordinator may take long to appear."""
         is_open = False
         async with anyio.create_task_group() as group:
 
@@ -197,7 +200,7 @@ class Runner(Reader):
     # Both loops -------------------------------------------------------------------------------------------------------
 
     async def _make_link(self) -> Link:
-        """In the links' loop."""
+        """In the links' loop: make the link."""
         self._made = Link(
             self._settings,
             self._identity,
@@ -210,12 +213,12 @@ class Runner(Reader):
         return self._made
 
     def _came(self, events: list[WorkEvent]) -> None:
-        """In the links' loop: pass on what has to be started and stopped."""
+        """In the links' loop: pass on the attempts to start and stop."""
         assert self._crossing is not None, "the link is made by run()"
         made = self._made
         assert made is not None, "it has news"
         if not self._crossing.in_handlers(self._take, events) and not made.has_ended:
-            # It would beat for work that nobody does.
+            # Else it would send heartbeats for work that nobody does.
             log.error("%s leaves: the event loop it ran in was closed under it", self._identity.agent_id)
             self._leaving = asyncio.get_running_loop().create_task(made.aclose())
 
@@ -225,7 +228,7 @@ class Runner(Reader):
         return await self._crossing.on_link(work)
 
     async def entered(self, entering: Coroutine[Any, Any, Any], undo: Callable[[], None]) -> None:
-        """Enter a block in the links' loop. Who is cancelled may not have heard that it was entered: undo it then."""
+        """Enter a block in the links' loop. A cancelled caller may not know that it was entered, so undo it then."""
         try:
             await self.on_link(entering)
         except asyncio.CancelledError:
@@ -233,7 +236,7 @@ class Runner(Reader):
             raise
 
     def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call made in the links' loop soon, together with all others of this turn."""
+        """Make a call in the links' loop soon, together with all others of this turn."""
         assert self._crossing is not None, "the link is made by run()"
         self._crossing.in_link(call, *arguments)
 
@@ -242,7 +245,7 @@ class Runner(Reader):
         await self.on_link(self.link.wait_closed())
 
     async def _drain(self) -> None:
-        """Take nothing new, let what is under way end, give the rest back, say good-bye."""
+        """Take nothing new, let attempts under way end, give the rest back, and say good-bye."""
         if self.link.has_ended:
             return
         idle = self._idle
@@ -251,7 +254,7 @@ class Runner(Reader):
         async def begin() -> None:
             self.link.work.is_draining = True
             if self.link.session.is_open:
-                with contextlib.suppress(A2AError):  # the coordinator went away meanwhile: nothing to tell it
+                with contextlib.suppress(A2AError):  # the coordinator went away: nobody to tell
                     await asyncio.wait_for(self.link.call(AgentUpdate(status="draining")), 2.0)
 
         with contextlib.suppress(TimeoutError):
@@ -285,14 +288,14 @@ class Runner(Reader):
         """In the caller's loop: start and stop handlers."""
         assert self._loop is not None, "made by run()"
         if self._is_over:
-            return  # it came while the link was being closed, and goes to another agent
+            return  # it came while the link was closing; the task goes to another agent
         for event in events:
             key = (event.attempt.task, event.attempt.fence)
             if isinstance(event, Start):
                 running = self._running[key] = _Running(TaskContext(self, event.attempt))
                 if self._idle is not None:
                     self._idle.clear()
-                # Not by a task group, which takes 12 us for what takes 2: the end of the run ends what is left.
+                # A task group takes 12 us where this takes 2; the end of the run ends what is left.
                 running.task = self._loop.create_task(self._attempt(running))
             elif isinstance(event, Answered):
                 known = self._running.get(key)
@@ -308,7 +311,7 @@ class Runner(Reader):
                     self._stop(known, event)
 
     def _stop(self, running: _Running, stop: Stop) -> None:
-        """Have a handler end: at once, or where it may still leave a checkpoint of its own accord after a while."""
+        """End a handler: at once, or after a while if it may still leave a checkpoint by itself."""
         if stop.grace_ms == 0 or stop.reason == "cancel":
             running.is_lost = stop.grace_ms == 0
             running.context.is_canceled = True
@@ -326,7 +329,8 @@ class Runner(Reader):
         try:
             with scope:
                 if running.is_cancelled:
-                    # It was taken away before it began, and nothing would end the handler up to its first wait.
+                    # The attempt was stopped before it began, and nothing else would end the handler before its first
+                    # await.
                     scope.cancel()
                     await anyio.lowlevel.checkpoint()
                 outcome = await self._handle(context)
@@ -340,7 +344,7 @@ class Runner(Reader):
                 self.in_link(self._last_word, context._attempt, outcome)
 
     async def _handle(self, context: TaskContext) -> _Outcome | None:
-        """Run the handler, and turn whatever comes of it into an outcome; None where it has said its last word."""
+        """Run the handler and turn its result or exception into an outcome; None if the last word is already said."""
         skill = self._agent.skills.get(context.skill)
         if skill is None:
             return Declined("unsupported")
@@ -367,13 +371,13 @@ class Runner(Reader):
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            return _ended_by(context, error)  # something that it waited for was cancelled, not the handler itself
+            return _ended_by(context, error)  # something the handler awaited was cancelled, not the handler itself
         except KeyboardInterrupt:
-            raise  # which is meant for the program
+            raise  # it is meant for the program
         except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt has ended
             if self.link.has_ended and isinstance(_unwrapped(error), ConnectionLost):
-                return None  # the agent ends where no coordinator is: nobody can be told, and nothing is wrong here
-            # A program that ends itself over one input would end every agent that is given the task next.
+                return None  # no coordinator is there to be told as the agent ends, and nothing is wrong here
+            # A handler that exits the program over one input would end every agent that gets the task next.
             return _ended_by(context, error)
 
     def _blocking(self, context: TaskContext, function: Callable[[], T]) -> T:
@@ -405,7 +409,7 @@ def _input(context: TaskContext) -> Any:
     """Return the task's input.
 
     Raises:
-        AttemptFailed: it cannot be read; another attempt would not change that.
+        AttemptFailed: the input cannot be read; another attempt would not change that.
     """
     try:
         return read_parts(context._attempt.offer.payload)
@@ -415,7 +419,7 @@ def _input(context: TaskContext) -> Any:
 
 
 def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
-    """Return the outcome that a handler's exception says, or None where it has said its last word."""
+    """Return the outcome that a handler's exception stands for, or None if the last word is already said."""
     error = _unwrapped(raised)
     match error:
         case Declined():
@@ -435,12 +439,12 @@ def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
 
 
 def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome:
-    """Return a failure in words that can be sent, whatever it was made of."""
+    """Return a failure whose texts can be sent, whatever they were made from."""
     return "failed", b"[]", AttemptError(text(code, 64), text(detail, DETAIL_MAX), retryable)
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Return what a task group has wrapped: what says how the attempt ended, else the only one there is."""
+    """Return the exception in a task group's wrapper that says how the attempt ended, else the only one in it."""
     raised = leaves(error)
     said = next((leaf for leaf in raised if isinstance(leaf, _LAST_WORDS)), None)
     if said is not None:

@@ -1,9 +1,9 @@
 """The coordinator's shell: receive, step, append, send.
 
-It owns one pure `Coordinator`, one store and any number of connections. Whatever arrives in one turn of the event loop
-is stepped at once and appended as one batch; frames leave when everything decided before them is durable. Where the
-store takes its time, appends overlap: while one batch is being written the next is decided. If an append fails, memory
-is ahead of the ledger, so the server stops; whoever supervises it starts it again.
+It owns one pure `Coordinator`, one store and any number of connections. Everything that arrives in one turn of the
+event loop is stepped at once and appended as one batch; a frame leaves when everything decided before it is durable.
+Appends to a slow store overlap: the next batch is decided while one is being written. If an append fails, memory is
+ahead of the ledger, so the server stops; its supervisor starts it again.
 """
 
 from __future__ import annotations
@@ -48,46 +48,47 @@ __all__ = ["Clock", "Server"]
 log = logging.getLogger("a2a.server")
 
 SNAPSHOT_EVERY = 50_000
-"""Records from one snapshot to the next, and four more for each task in memory: a start folds as many at most, which
-takes about a second."""
+"""Records between snapshots, plus four for each task in memory. A start folds at most that many, which takes about a
+second."""
 FRAMES_PER_TURN = 32
-"""Frames decided in one turn of the loop, before they are made durable and what came of them is sent. With more there
-are convoys: what is open stands at the same place of its way, and client, coordinator and worker take turns. With 64 of
-them open a task took 0.87 of the time that it took with turns of 64, and 0.97 with 16, for all the commits."""
+"""Frames decided in one turn of the loop, before they are made durable and their answers are sent. Larger turns form
+convoys: all open tasks reach the same stage together, and client, coordinator and worker take turns. With 64 tasks
+open, a task takes 0.87 of the time it takes with turns of 64 frames; with turns of 16 it takes 0.97, because there are
+more commits."""
 TURN_S = 0.02
-"""How long frames are decided on in one turn. What is left of a message then waits, its peer is read no further, and
-all others come before it: there are frames that take some milliseconds each, and a thousand of them fit a message."""
+"""How long one turn decides on frames. The rest of a message then waits, its peer is not read, and messages of all
+other peers come first: some frames take a few milliseconds each, and a thousand of them fit in one message."""
 INBOX_MAX = 256
-"""Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile, as
-long as the turn has time. Then the peers that send more are not read."""
+"""Messages that may wait for their turn. Beyond this they are taken at once while the turn has time, so that their
+senders are not held up; after that, peers that send more are not read."""
 OUTBOX_REST_BYTES = 65 * 1024
-"""Of an outbox, what stays free beside its largest answer: for the end of what was sent before, and for pings."""
+"""The part of an outbox kept free beside its largest answer: for the end of what was sent before, and for pings."""
 HELD_UP_MS = 50
-"""A timer as late as this says that the loop was held up: by a disk without an answer, a stopped process, or a handler
-that blocks the loop of a test."""
+"""A timer this late shows that the loop was held up: by a disk that does not answer, a stopped process, or a test's
+handler that blocks the loop."""
 HEAR_MS = 100
-"""How long no timer fires then: what peers said meanwhile lies in the sockets, and may be signs of life."""
+"""How long no timer fires after that: what peers said meanwhile is still in the sockets, and may be signs of life."""
 TOLD_BEHIND_MS = 60_000
-"""The operator is told of a clock that is so far behind the ledger; clocks that are kept right differ by less."""
+"""How far a clock may be behind the ledger before the operator is told. Clocks that are kept right differ by less."""
 Clock = Callable[[], int]
 
 _WHAT: dict[type[ArchiveEntry], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
-"""What is found in the archive, as the engine calls it."""
+"""What the engine calls each kind of archive entry."""
 
 
 def wall_clock() -> Clock:
-    """Return a clock in milliseconds since the epoch that a change of the wall clock does not move (spec TIME-2)."""
+    """Return a clock in milliseconds since the epoch that ignores changes of the wall clock (spec TIME-2)."""
     offset = time.time() - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
 
 
 @dataclass(slots=True)
 class _Batch:
-    """What waits for one append: the frames and closes that may leave once it is durable."""
+    """One append that is under way, with the frames and closes that may leave once it is durable."""
 
     ready: Ready
     taken: dict[int, int] = field(default_factory=dict)
-    """Connection to the frames it sent that this batch answers."""
+    """Connection to the number of its frames that this batch answers."""
 
 
 class Server:
@@ -100,7 +101,7 @@ class Server:
         snapshot_every: records from one snapshot to the next.
 
     Raises:
-        ValueError: the store is none, as the name of a file.
+        ValueError: the store is not a Store, such as a file name.
     """
 
     def __init__(
@@ -129,16 +130,16 @@ class Server:
         self._end = 0
         self._in_flight: deque[_Batch] = deque()
         self._inbox: deque[tuple[Peer, Said]] = deque()
-        """Messages that were read and not decided on yet; of one peer in the order they came."""
+        """Messages that were read but not decided on yet; those of one peer in the order they came."""
         self._turn_ends = 0.0
-        """When this turn is over, by the clock for durations; 0 where it has not begun."""
+        """When this turn is over, by the clock for durations; 0 before it begins."""
         self._taken: dict[int, int] = {}
         self._kept = KeptReplies(self._send_kept)
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._hears_until = 0
-        """Before this no timer fires: the loop was held up."""
+        """No timer fires before this time, because the loop was held up."""
         self._listeners: list[Listener] = []
         self._bench = Workbench(self._answered)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,17 +147,17 @@ class Server:
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
         self._lookups: set[asyncio.Task[None]] = set()
-        """One for each connection that waits for the archive: the loop does not wait for the disk."""
+        """One for each connection that waits for the archive, so that the loop does not wait for the disk."""
         self._mail_lookup = asyncio.Lock()
-        """Mail is looked up for one connection after the other: what is fetched at once for each has some megabytes,
-        and hundreds of agents may come back together."""
+        """Mail is looked up for one connection at a time: each fetch takes some megabytes, and hundreds of agents may
+        come back together."""
 
     async def open(self) -> None:
         """Open the ledger and fold it.
 
         Raises:
             StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
-            StoreError: it cannot be read, is of another namespace, or its records do not fold.
+            StoreError: it cannot be read, belongs to another namespace, or its records do not fold.
         """
         self._loop = running_loop()
         self._failure = self._loop.create_future()
@@ -169,7 +170,7 @@ class Server:
         except StoreError:
             await self.store.aclose()
             raise
-        except Exception as error:  # a record that was changed on the disk runs into anything
+        except Exception as error:  # a record that was changed on the disk may raise anything
             await self.store.aclose()
             where, lsn = self.store.path or "the ledger", self.coordinator.ledger.lsn + 1
             raise StoreError(f"{where} cannot be folded at record {lsn}: {error}; it was left as it is") from error
@@ -178,7 +179,7 @@ class Server:
                 await self.store.aclose()
             raise
         behind = self.coordinator.ledger.at - self.clock()
-        if behind > 0:  # the wall clock was set back since: time goes on from the ledger, and timers with it
+        if behind > 0:  # the wall clock was set back: time and timers go on from the ledger
             clock = self.clock
             self.clock = lambda: clock() + behind
             if behind >= TOLD_BEHIND_MS:
@@ -197,7 +198,7 @@ class Server:
             self._end,
             len(self.coordinator.ledger.open_tasks),
         )
-        # Whoever hears that this epoch has begun must find another one after it, even if the process is killed at once.
+        # A peer that hears of this epoch must find a later one next time, even if the process is killed at once.
         self._flush()
         try:
             await self._quiet.wait()
@@ -219,7 +220,7 @@ class Server:
         self._snapshots.newest = self.coordinator.ledger.lsn
 
     def _records(self, entries: Iterator[Entry]) -> Iterator[Record]:
-        """Yield the records of entries, of this namespace: the first that names one tells it."""
+        """Yield the records of entries, and check the namespace that the first of them names."""
         is_known = False
         for entry in entries:
             record = from_bytes(entry.body, entry.payload)
@@ -247,7 +248,7 @@ class Server:
     ) -> Listener:
         """Accept WebSocket connections, on `sock` where it is given; return the listener with the real address.
 
-        How large a message and an outbox may be is for the policy to say, as peers are told what it says.
+        The policy sets how large a message and an outbox may be, because peers are told those limits.
         """
         chosen = replace(
             settings or WebSocketSettings(),
@@ -260,20 +261,20 @@ class Server:
         return listener
 
     def receiver(self) -> Receiver:
-        """Return the server's end of a new connection, whatever carries it."""
+        """Return the server's end of a new connection, over any transport."""
         self._numbers += 1
         return Peer(self, self._numbers)
 
     @property
     def has_failed(self) -> bool:
-        """Whether it cannot go on: `failed` raises at once, and nobody is answered."""
+        """Whether the server cannot go on: `failed` raises at once, and nobody is answered."""
         return self._failure is not None and self._failure.done()
 
     async def failed(self) -> None:
         """Wait until the server cannot go on.
 
         Raises:
-            StoreError: an append failed: nothing that was answered is lost, and what was not answered is not known.
+            StoreError: an append failed. Everything that was answered is kept; what was not answered may be lost.
             StoreOutdated: an agent has shown that the ledger is an older copy than the one it knows.
         """
         assert self._failure is not None, "open() comes first"
@@ -297,7 +298,7 @@ class Server:
             await self._pruning.aclose()
         if self._loop is not None:
             if self._is_serving and self._failure is not None and not self._failure.done():
-                # Nothing is decided behind this record: what a frame still on its way would say is not heard.
+                # Nothing is decided after this record: frames still on their way are not heard.
                 self.coordinator.stop(self.clock())
                 self._is_serving = False
             self._flush()
@@ -311,7 +312,7 @@ class Server:
         await asyncio.gather(*self._lookups, return_exceptions=True)
         await self.store.aclose()
         if self._failure is not None and self._failure.done() and not self._failure.cancelled():
-            self._failure.exception()  # seen by whoever waited in failed(); a second report helps nobody
+            self._failure.exception()  # whoever waited in failed() has seen it; a second report helps nobody
         elif self._failure is not None:
             self._failure.cancel()
 
@@ -327,14 +328,14 @@ class Server:
         self._wake()
 
     def _take_at_once(self) -> None:
-        """Decide on what came before its turn, where there is time for it."""
+        """Decide on messages before their turn, while there is time."""
         now = time.perf_counter()
         self._turn_ends = self._turn_ends or now + TURN_S
         if now < self._turn_ends:
             self._take_some()
 
     def _take_some(self, frames_max: int | None = None) -> None:
-        """Decide on what came, until all of it is, or so many frames are, or the time of the turn is over."""
+        """Decide on messages until none is left, this many frames are decided, or the turn's time is over."""
         count = 0
         while self._inbox and (frames_max is None or count < frames_max):
             peer = self._inbox[0][0]
@@ -345,14 +346,14 @@ class Server:
                 return
 
     def _let_others_first(self, peer: Peer) -> None:
-        """Have all that others said come before what is left of a peer that took long, and read no more of it now."""
+        """Put what is left of a slow peer's messages behind everybody else's, and stop reading from it for now."""
         peer.hold_up()
         own = [item for item in self._inbox if item[0] is peer]
         self._inbox = deque(item for item in self._inbox if item[0] is not peer)
         self._inbox.extend(own)
 
     def _take_next(self) -> int:
-        """Decide on the frames of the message that came first, as far as there is time, and return how many."""
+        """Decide on the frames of the oldest message while there is time, and return how many were decided."""
         peer, said = self._inbox.popleft()
         peer.queued -= 1
         count = self._take(peer, said) if self._is_serving and not peer.puts_off(said) else 0
@@ -391,7 +392,7 @@ class Server:
         return count
 
     def _take_up(self, peer: Peer, messages: list[Said]) -> None:
-        """Take messages that were put off, before all that came behind them."""
+        """Take messages that were put off, before all that came after them."""
         self._inbox.extendleft((peer, said) for said in reversed(messages))
         peer.queued += len(messages)
         self._wake()
@@ -399,7 +400,7 @@ class Server:
     def _closed(self, peer: Peer) -> None:
         if not self._is_serving:
             return
-        self._take_at_once()  # what it had said before
+        self._take_at_once()  # what the peer said before it closed
         if peer.queued:
             self._inbox.append((peer, None))
             peer.queued += 1
@@ -408,13 +409,13 @@ class Server:
         self._wake()
 
     def _wake(self) -> None:
-        """Take a turn soon: all that arrives until then and is decided in it shares one append."""
+        """Take a turn soon: everything that arrives and is decided by then shares one append."""
         if not self._is_awake and self._loop is not None and self._is_serving:
             self._is_awake = True
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Decide on some of what came, have it made durable, and leave the rest for the next turn."""
+        """Decide on some of the messages, have that made durable, and leave the rest for the next turn."""
         self._is_awake = False
         self._turn_ends = time.perf_counter() + TURN_S
         self._take_some(FRAMES_PER_TURN)
@@ -443,7 +444,7 @@ class Server:
                     Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, *to_bytes(record))
                     for lsn, record in ready.records
                 ]
-            except Exception as error:  # a bug; what was decided is in memory only, as where an append has failed
+            except Exception as error:  # a bug; what was decided is in memory only, as when an append fails
                 log.exception("a record behind %d cannot be written", self._end)
                 self._fail(StoreError(f"a record behind {self._end} cannot be written: {error}"))
                 return
@@ -452,10 +453,10 @@ class Server:
             self._in_flight.append(batch)
             self._quiet.clear()
             self.store.append(entries, expected, self._appended, ready.archived)
-            # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
+            # Here, not when the batch is durable: by then memory may hold records that the store does not have yet.
             self._snapshots.appended(self.coordinator.ledger)
         elif self._in_flight:
-            # Nothing new to keep, but what these frames say may rest on a batch that is not durable yet.
+            # There is nothing new to keep, but what these frames say may rest on a batch that is not durable yet.
             last = self._in_flight[-1]
             last.ready.frames.extend(ready.frames)
             last.ready.closes.extend(ready.closes)
@@ -494,8 +495,9 @@ class Server:
         for number, frame in batch.ready.frames:
             by_peer.setdefault(number, []).append(frame)
         slack = batch.ready.slack
-        # Who is told of something comes before who asked: work goes on with the one, while the other, woken first,
-        # would take the processor from this process. One delegation at a time took 3 % longer with the answers first.
+        # Peers that are told something come before peers that asked: the first go on with the work, while the second,
+        # if woken first, would take the processor from this process. With the answers first, delegating one task at a
+        # time took 3 % longer.
         for number, frames in sorted(by_peer.items(), key=lambda each: each[0] in batch.taken):
             peer = self._peers.get(number)
             if peer is None:
@@ -515,7 +517,7 @@ class Server:
             if peer is not None:
                 peer.give_back(count)
         for need in batch.ready.needs:
-            # Only now: what left memory is to be found in the archive when its record is durable.
+            # Only now: what left memory is in the archive once its record is durable.
             lookup = asyncio.get_running_loop().create_task(self._look_up(need))
             self._lookups.add(lookup)
             lookup.add_done_callback(self._lookups.discard)
@@ -526,7 +528,7 @@ class Server:
             peer.send(replies)
 
     async def _look_up(self, need: Need) -> None:
-        """Fetch what a frame or mail needs from the archive, and have the coordinator go on with it."""
+        """Fetch what a frame or mail needs from the archive, and let the coordinator go on with it."""
         if need.is_for_mail:
             async with self._mail_lookup:
                 await self._fetch(need)
@@ -593,12 +595,12 @@ class Server:
         return [kept for kept in found if kept is not None]
 
     async def _find_for_mail(self, need: Need) -> list[ArchivedTask]:
-        """Return the tasks in front, up to one that the archive has not, or until they have as many bytes as wanted."""
+        """Return tasks from the front, until one is not in the archive or they have as many bytes as wanted."""
         found: list[ArchivedTask] = []
         size = 0
         for task in need.tasks:
             if need.connection not in self._peers:
-                break  # it ended while others were looked up for
+                break  # the connection ended during an earlier look-up
             kept = await self._find_undamaged(task)
             if kept is None:
                 break
@@ -609,7 +611,7 @@ class Server:
         return found
 
     async def _find_undamaged(self, task: str) -> ArchivedTask | None:
-        """Return an archived task, without a body where that is damaged: mail behind it has to get through (MAIL-6)."""
+        """Return an archived task, without its body if that is damaged: mail after it has to get through (MAIL-6)."""
         try:
             kept = await self.store.find_archived(task=task)
             if kept is not None:
@@ -627,12 +629,12 @@ class Server:
         return kept
 
     def _arm(self) -> None:
-        """Have the one timer run out at the coordinator's next deadline, or before: deadlines mostly move away."""
+        """Set the one timer to the coordinator's next deadline, or leave it earlier: deadlines mostly move away."""
         deadline = self.coordinator.next_deadline()
         if deadline is None or self._loop is None or not self._is_serving:
             return
         now = self.clock()
-        deadline = max(deadline, self._hears_until, now)  # what is overdue already does not make the timer late
+        deadline = max(deadline, self._hears_until, now)  # what is already overdue does not make the timer late
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
@@ -647,7 +649,7 @@ class Server:
     def _tick(self) -> None:
         self._timer = None
         now = self.clock()
-        # Once it has heard it fires, however late: where the loop is late each time nothing would ever be due.
+        # After the pause it fires, however late it is: in a loop that is always late, nothing would ever be due.
         if now - self._timer_at >= HELD_UP_MS and self._timer_at != self._hears_until:
             self._hears_until = now + HEAR_MS
             self._arm()

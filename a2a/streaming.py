@@ -1,8 +1,8 @@
-"""The chunks that one attempt streams: sent one behind the other, confirmed as the answers come (spec ART-2).
+"""The chunks that one attempt streams: sent in order, confirmed as the answers come (spec ART-2).
 
-A handler goes on while its newest chunks are not confirmed: else each would wait for a sync of its own. How many that
-are is bounded, and whatever rests on them waits for them. The session keeps each until it is answered and sends it
-again after a reconnect, in order. Made by the context of an attempt, in the handler's loop; knows nothing of handlers.
+A handler goes on while its newest chunks are unconfirmed: else each would wait for its own sync. The number of
+unconfirmed chunks is bounded, and whatever rests on them waits for them. The session keeps each until it is answered
+and sends it again after a reconnect, in order. Made by an attempt's context, in the handler's loop.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["UNCONFIRMED_BYTES_MAX", "UNCONFIRMED_MAX", "ChunkStream"]
 
 UNCONFIRMED_MAX = 64
-"""Chunks of one attempt without an answer. Eight handlers that stream as fast as they can told 0.21 of a bare relay's
-chunks with 32 of them, 0.25 with 64, and 0.09 where each waited for its own."""
+"""Chunks of one attempt without an answer. Eight handlers that stream as fast as they can reach 0.21 of a bare relay's
+chunks with 32, 0.25 with 64, and 0.09 if each chunk waits for its answer."""
 UNCONFIRMED_BYTES_MAX = 1024 * 1024
-"""Bytes in them from which on no further one is sent: the link keeps each until it is answered."""
+"""Bytes in unconfirmed chunks at which no further chunk is sent: the link keeps each until it is answered."""
 
 
 class ChunkStream:
-    """What is under way of the artifacts of one attempt.
+    """The chunks under way of all artifacts of one attempt.
 
-    A chunk that was refused stands for all behind it: the artifact is told of with the first refusal, at each call,
-    until it begins anew.
+    A refused chunk stands for all chunks after it: each call for that artifact raises the first refusal, until the
+    artifact begins anew.
     """
 
     def __init__(self, runner: Runner, attempt: Attempt) -> None:
@@ -40,31 +40,31 @@ class ChunkStream:
         self._attempt = attempt
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
-        """Whoever waits for room goes before those who come later: chunks have an order."""
+        """Callers that wait for room go before later ones: chunks have an order."""
         self._fewer = asyncio.Event()
         self._count = 0
         self._bytes = 0
         self._under_way: dict[str, int] = {}
-        """Artifact to how many of its chunks have no answer yet."""
+        """Artifact to the number of its chunks that have no answer yet."""
         self._failures: dict[str, BaseException] = {}
-        """Artifact to why its first chunk that failed did."""
+        """Artifact to why the first of its failed chunks failed."""
         self._untold: list[str] = []
-        """Artifacts whose failure nobody was told of yet."""
+        """Artifacts whose failure no call has raised yet."""
         self._answers: set[asyncio.Task[None]] = set()
-        """In the link's loop: one for each chunk under way."""
+        """In the link's loop: one task for each chunk under way."""
 
     async def send(self, name: str, payload: bytes, *, append: bool, last: bool) -> None:
-        """Send a chunk once there is room for it; with `last`, return when the artifact is there whole.
+        """Send a chunk once there is room for it; with `last`, return when the whole artifact is durable.
 
         Raises:
-            A2AError: this chunk, or one of the artifact before it, was refused.
+            A2AError: this chunk, or an earlier one of the artifact, was refused.
         """
         async with self._turn:
             if not append and name in self._failures:
-                await self._until(lambda: name not in self._under_way)  # what is refused on account of the first
+                await self._until(lambda: name not in self._under_way)  # chunks refused on account of the first
                 del self._failures[name]
                 if name in self._untold:
-                    self._untold.remove(name)  # it begins anew, and what is told of it from here on is of that
+                    self._untold.remove(name)  # the artifact begins anew: the old failure is over
             await self._until(self._has_room)
             self._check(name)
             self._count += 1
@@ -79,7 +79,7 @@ class ChunkStream:
         """Wait until every chunk that was sent has its answer.
 
         Raises:
-            A2AError: one was refused, and nobody was told so yet.
+            A2AError: a chunk was refused, and no call has raised that yet.
         """
         await self._until(lambda: not self._count)
         if self._untold:
@@ -117,7 +117,7 @@ class ChunkStream:
         link = self._runner.link
         try:
             request = link.work.artifact(self._attempt, name, payload, append=append, last=last)
-            reply = link.expect(request)  # here: the task below begins later, and the answer may be there by then
+            reply = link.expect(request)  # here: the task below begins later, when the answer may already be there
         except A2AError as error:
             self._tell(name, len(payload), error)
             return
@@ -136,5 +136,5 @@ class ChunkStream:
             self._tell(name, size, error)
 
     def _tell(self, name: str, size: int, error: A2AError | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the handler's loop is closed: nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # the handler's loop is closed: nobody waits there
             self._loop.call_soon_threadsafe(self._answered, name, size, error)
