@@ -6,7 +6,7 @@
         async with client.delegate("count_words", {"text": document}, key="doc-42") as task:
             result = await task.result()
 
-Names are loaded when they are first used, so that `import a2a` and the command line start at once.
+Names are loaded on first use, so that `import a2a` and the command line start at once.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The distribution a2a-sdk installs into a folder of the same name, and neither pip nor Python says so: its packages
-# `client` and `server` would then be imported in place of the modules here, and the errors would be baffling.
+# The distribution a2a-sdk installs into a folder of the same name, and neither pip nor Python reports that: its
+# packages `client` and `server` would be imported in place of the modules here, with baffling errors.
 if os.path.isdir(os.path.join(os.path.dirname(__file__), "server")):  # noqa: PTH112, PTH118, PTH120 - felt at start
     raise ImportError(
         "a2a-coordinator and a2a-sdk are installed into the same place and overwrite each other: "
@@ -126,7 +126,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "sync_context": ("SyncChildTask", "SyncTaskContext"),
 }
 _MODULES = ("errors", "hosting", "sync", "testing")
-"""Modules of further public names, which are there without an import of their own: `a2a.sync.connect()`."""
+"""Modules with further public names. They need no import of their own: `a2a.sync.connect()`."""
 _ORIGIN = {name: module for module, names in _ORIGINS.items() for name in names}
 
 __all__ = [
@@ -200,7 +200,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)  # which makes it an attribute
+        return importlib.import_module(f".{name}", __name__)  # importing a submodule makes it an attribute
     module = _ORIGIN.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""The certificate that a coordinator shows: read again when its files change, and looked at for what is wrong with it.
+"""The certificate that a coordinator shows: read again when its files change, and checked for problems.
 
 A certificate is renewed every few months, or every few hours, and a coordinator runs for longer. So the files are
-looked at now and then, which needs nothing of whoever renews them: no signal, no restart. Each connection is shown the
-newest pair of certificate and key that fit each other; what is half replaced, or damaged, changes nothing. Used by
-`a2a coordinator run`, and by `a2a doctor`.
+looked at now and then, and whoever renews them needs no signal and no restart. Each connection is shown the newest
+certificate and key that fit each other; half-replaced or damaged files change nothing. Used by `a2a coordinator run`
+and by `a2a doctor`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = ["ServedCertificate", "Validity"]
 log = logging.getLogger("a2a.certificates")
 
 _LOOKED_AT_EVERY = 10.0
-"""Seconds from one look at the files to the next. Two files of some kilobytes are read each time."""
+"""Seconds between two looks at the files. Each look reads two files of some kilobytes."""
 _TOLD_BEFORE = 7 * 86_400
-"""Seconds before its end from which on a certificate is told to end soon, or a fifth of its time where that is less:
-what renews them does so with a third left."""
+"""Seconds before a certificate's end at which a warning is logged, or a fifth of its lifetime if that is less:
+automatic renewal happens with a third left."""
 _NO_CHECK_TIME = 0x20_0000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name: what is over can be read as well."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name: an expired certificate can be read too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What a certificate says of itself."""
+    """The validity and the names that a certificate states."""
 
     begins: float
     """Seconds since the epoch, as `ends`."""
@@ -48,10 +48,10 @@ class Validity:
 
     @classmethod
     def of(cls, shown: Any) -> Self:
-        """Return it of what the ssl module makes of a certificate that was verified (`getpeercert`).
+        """Return the validity of a verified certificate, from what the ssl module makes of it (`getpeercert`).
 
         Raises:
-            ValueError: it has no dates, or none that can be read.
+            ValueError: the certificate has no dates, or unreadable ones.
         """
         try:
             begins, ends = (ssl.cert_time_to_seconds(shown[of]) for of in ("notBefore", "notAfter"))
@@ -65,7 +65,7 @@ class Validity:
         return f"ends on {_date(self.ends)}"
 
     def trouble(self) -> str:
-        """Return in words that it has not begun, is about to end, or has ended; nothing where it is none of these."""
+        """Return in words that it has not begun, is about to end, or has ended; an empty text if none of these."""
         now = time.time()
         left = self.ends - now
         if now < self.begins:
@@ -76,16 +76,16 @@ class Validity:
 
 
 class ServedCertificate:
-    """A certificate and its key in files, of which connections get what is there by then.
+    """A certificate and its key in files; each connection gets what the files hold by then.
 
     Args:
-        cert: the certificate, and behind it those that lead to one that is trusted (PEM).
-        key: its private key (PEM); None: it is in the same file.
-        ask: returns the pass phrase of an encrypted key. It is asked once; a renewed key has the same one, or none.
+        cert: the certificate, followed by those that lead to a trusted one (PEM).
+        key: its private key (PEM); None if it is in the same file.
+        ask: returns the pass phrase of an encrypted key. It is called once; a renewed key has the same one, or none.
         names: what clients connect to; the certificate should name one of these.
 
     Raises:
-        OSError: the files cannot be read, or what is in them does not fit together.
+        OSError: the files cannot be read, or their contents do not fit together.
     """
 
     def __init__(self, cert: Path, key: Path | None, ask: Callable[[], str], names: Sequence[str] = ()) -> None:
@@ -96,26 +96,26 @@ class ServedCertificate:
         self._ask: Callable[[], str] | None = ask
         self._phrase: str | None = None
         self._seen = self._digest()
-        """What was in the files at the newest look."""
+        """The digest of the files at the newest look."""
         self._trouble = ""
-        """Why that is not what is shown."""
+        """Why the files are not what is shown."""
         self._is_told = False
-        """Whether somebody was told of it."""
+        """Whether that was logged."""
         self._told_of_time = ""
         self._validity: Validity | None = None
         self._newest = self.context = self._loaded()
-        """`context` is what to listen with."""
+        """`context` is the one to listen with."""
         self._ask = None  # whoever started this may be gone when the key is read again
         self._examine(self._newest)
         self.context.sni_callback = self._show
 
     def _show(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """At the start of each handshake, with a name in it or without: let it have the newest certificate."""
+        """At the start of each handshake, with a server name or without: use the newest certificate."""
         connection.context = self._newest
 
     @asynccontextmanager
     async def renewed(self) -> AsyncIterator[None]:
-        """Inside the block, look at the files now and then."""
+        """Look at the files now and then inside the block."""
 
         async def look() -> None:
             while True:
@@ -133,9 +133,9 @@ class ServedCertificate:
             await asyncio.wait([looking])
 
     def look(self) -> None:
-        """Take what is in the files by now, where it is another certificate; tell of what is wrong.
+        """Load the files if they have changed, and log what is wrong.
 
-        What is of no use is told at the second look that finds it: two files are not replaced at once.
+        Files that cannot be used are logged at the second look that finds them: two files are not replaced at once.
         """
         found = self._digest()
         if found != self._seen:
@@ -156,7 +156,7 @@ class ServedCertificate:
         self._tell_time()
 
     def _digest(self) -> bytes:
-        """Return what tells apart what is in the files; times do not, as a copy may keep them."""
+        """Return a digest of the files' contents. File times will not do: a copy may keep them."""
         digest = hashlib.sha256()
         for path in self._files:
             try:
@@ -166,9 +166,9 @@ class ServedCertificate:
         return digest.digest()
 
     def _loaded(self) -> ssl.SSLContext:
-        """Return a context with what is in the files: certificate and key that fit each other."""
+        """Return a context with the certificate and key in the files, which fit each other."""
         for path in self._files:
-            path.open("rb").close()  # what loads them names no file
+            path.open("rb").close()  # loading them raises an error that names no file
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self._cert, self._key, self._pass_phrase)
         return context
@@ -181,7 +181,7 @@ class ServedCertificate:
         return self._phrase
 
     def _examine(self, context: ssl.SSLContext) -> None:
-        """Read the certificate of a context, and tell of what keeps its clients away."""
+        """Read the certificate of a context, and log what keeps its clients away."""
         self._validity, self._told_of_time = None, ""
         try:
             self._validity = _validity(context)
@@ -198,7 +198,7 @@ class ServedCertificate:
         self._tell_time()
 
     def _tell_time(self) -> None:
-        """Tell once of a certificate that has not begun, is about to end, or has ended."""
+        """Log once that the certificate has not begun, is about to end, or has ended."""
         trouble = self._validity.trouble() if self._validity is not None else ""
         kind = trouble.partition(" ")[0]
         if kind and kind != self._told_of_time:
@@ -207,19 +207,19 @@ class ServedCertificate:
 
 
 def _validity(context: ssl.SSLContext) -> Validity:
-    """Return what the certificate of a server context says, as a client is shown it.
+    """Return what the certificate of a server context states, as a client sees it.
 
-    The ssl module decodes what a client has verified, and nothing else: so one that trusts this very certificate does.
+    The ssl module decodes only certificates that a client has verified, so this uses a client that trusts this one.
 
     Raises:
-        SSLError: the certificate is none for a server.
+        SSLError: the certificate is not one for a server.
         ValueError: its dates cannot be read.
     """
     return Validity.of(_shown_to(_trusting(context), context, None).getpeercert())
 
 
 def _is_for(context: ssl.SSLContext, name: str) -> bool:
-    """Tell whether a client that connects to this name takes the certificate for it."""
+    """Tell whether a client that connects to this name accepts the certificate."""
     client = _trusting(context)
     client.check_hostname = True
     try:
@@ -232,7 +232,7 @@ def _is_for(context: ssl.SSLContext, name: str) -> bool:
 
 
 def _trusting(server: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a client's context that trusts the certificate of a server's at any time, and nothing else."""
+    """Return a client context that trusts a server context's certificate at any time, and nothing else."""
     anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anything.check_hostname = False
     anything.verify_mode = ssl.CERT_NONE
@@ -249,14 +249,14 @@ def _shown_to(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) 
     """Return the client's side of a handshake between two contexts, in memory.
 
     Raises:
-        SSLError: the client does not take what it is shown.
+        SSLError: the client does not accept what it is shown.
     """
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = (
         client.wrap_bio(back, there, server_hostname=name),
         server.wrap_bio(there, back, server_side=True),
     )
-    for _ in range(3):  # the client says something three times at most, and the server answers
+    for _ in range(3):  # the client speaks three times at most, and the server answers
         for side in sides:
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()

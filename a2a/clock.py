@@ -1,6 +1,6 @@
-"""The clock by which a peer reckons what it is told of times: deadlines, graces, how long a claim lasts.
+"""The clock by which a peer measures deadlines, graces and the time of claims.
 
-Leases and heartbeats do not go by it: they say whether a process is there, and it is there in real time.
+Leases and heartbeats do not use it: they show that a process is there, and that happens in real time.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["REAL_TIME", "PeerClock"]
 
 
 class PeerClock:
-    """The machine's own time. A test may have another that is put ahead."""
+    """The machine's own time. A test may use another clock that it can put ahead."""
 
     def now(self) -> int:
-        """Return the time in milliseconds: for durations, it means nothing to others."""
+        """Return the time in milliseconds. It measures durations, and means nothing to other processes."""
         return int(time.monotonic() * 1000)
 
     def call_later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call made in the running loop when so much time has passed."""
+        """Make a call in the running loop after this many seconds."""
         asyncio.get_running_loop().call_later(seconds, call, *arguments)
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until the clock is put ahead: for what has to be said again in time."""
+        """Wait this long, or until the clock is put ahead: for requests that have to be repeated in time."""
         await asyncio.sleep(seconds)
 
     def joined(self, link: Link) -> None:
-        """Hear of a link that begins, and goes by this clock."""
+        """Note a new link that uses this clock."""
 
 
 REAL_TIME = PeerClock()

@@ -1,7 +1,7 @@
-"""Values of a handler or a caller to payloads and back (spec WIRE-5): parts for inputs, artifacts for results.
+"""Values of handlers and callers as payloads, and back (spec WIRE-5): parts for inputs, artifacts for results.
 
-A payload is canonical JSON. A text travels as a text part, every other JSON value as a data part; what a context holds
-is any JSON value, as it is. Used at the edges, by clients and agents; the coordinator never looks inside.
+A payload is canonical JSON. A text travels as a text part, every other JSON value as a data part; a context holds any
+JSON value as it is. Clients and agents use this at the edges; the coordinator never looks inside.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ __all__ = [
 
 
 UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What reading a payload raises that is no JSON, or not of the form it should have."""
+"""Raised by reading a payload that is not JSON, or not of the form it should have."""
 _NAME_MAX = 256
 _RESULT_HEAD, _, _RESULT_TAIL = canonical([{"artifactId": "result", "name": "result", "parts": [None]}]).partition(
     b"null"
 )
-"""What stands around the one part of nearly every result."""
+"""The bytes around the one part of nearly every result."""
 _PATCHES_MAX = 16
-"""Patches in one result (spec PATCH-1)."""
+"""The most patches in one result (spec PATCH-1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What a handler returns that has changed something which others may change too, alone or in a list (spec PATCH-1).
+    """A handler's result that changes something others may change too; alone or in a list (spec PATCH-1).
 
-    Where two results of one context patch the same base in the same place, a conflict opens by itself.
+    If two results of one context patch the same base in the same place, a conflict opens by itself.
 
         @agent.skill
         async def fix(issue: str) -> Patch:
             return Patch(of="repo", base="3f2a9c1", changes=git_diff())
 
     Args:
-        of: what it patches, by a name that all who do use.
-        base: the revision of it that was patched.
+        of: what it patches, under a name that everybody who patches it uses.
+        base: the revision that was patched.
         changes: a unified diff, or the operations of a JSON Patch.
     """
 
@@ -90,16 +90,16 @@ def parts_payload(value: Any, what: str = "") -> bytes:
 
 
 def read_parts(payload: bytes | None) -> Any:
-    """Return the value of a payload of Parts: one text or data part stands for itself, anything else for the list."""
+    """Return the value of a payload of Parts: a single text or data part gives its value, anything else the list."""
     if not payload:
         return None
     return _value(_parsed(payload))
 
 
 def read_word(payload: bytes | None) -> Any:
-    """Return the value of what somebody said beside the input: of a payload of Parts, or its text where it is none.
+    """Return the value of a payload beside the input: that of its Parts, or its text if it is not Parts.
 
-    Nobody looks into a payload on its way (spec WIRE-5), and who hears it is not the one to end for that.
+    Nobody looks into a payload on its way (spec WIRE-5), and its receiver must not fail over it.
     """
     try:
         return read_parts(payload)
@@ -108,7 +108,7 @@ def read_word(payload: bytes | None) -> Any:
 
 
 def json_payload(value: Any, what: str = "") -> bytes:
-    """Encode any JSON value, as a context holds it; arguments and errors as of `parts_payload`."""
+    """Encode any JSON value as a context holds it; arguments and errors as for `parts_payload`."""
     try:
         return canonical(_jsonable(value))
     except ValueError as error:
@@ -116,7 +116,7 @@ def json_payload(value: Any, what: str = "") -> bytes:
 
 
 def _without_form(value: Any, where: str, error: ValueError) -> ValueError:
-    """Return what is wrong with a value that has no JSON form, and where in it."""
+    """Return the error for a value that has no JSON form, with the place in it."""
     if isinstance(value, dict | list | tuple):
         inside = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in inside:
@@ -133,7 +133,7 @@ def _without_form(value: Any, where: str, error: ValueError) -> ValueError:
 
 
 def read_json(payload: bytes | str | None) -> Any:
-    """Return the value that a context holds; None where it holds none."""
+    """Return the value that a context holds, or None if it holds none."""
     return None if payload is None else _parsed(payload)
 
 
@@ -146,10 +146,10 @@ def artifacts_payload(value: Any) -> bytes:
 
 
 def patches_in(value: Any) -> list[tuple[str, str]]:
-    """Return what a handler's result patches: (thing, base) of each.
+    """Return what a handler's result patches, as (thing, base) pairs.
 
     Raises:
-        ValueError: there are too many, or two are of the same.
+        ValueError: there are too many patches, or two of the same thing and base.
     """
     found = [(patch.of, patch.base) for patch in _patches(value)]
     if len(found) > _PATCHES_MAX or len(set(found)) != len(found):
@@ -178,7 +178,7 @@ def read_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
 
 
 def shown_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
-    """Return the A2A Artifacts of any result, for whoever looks at it: one with its text where it has no such form."""
+    """Return the A2A Artifacts of any result for display; a result without that form becomes one with its text."""
     try:
         artifacts = read_artifacts(payload)
         artifacts_value(artifacts)
@@ -190,12 +190,12 @@ def shown_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
 
 
 def result_value(payload: bytes | None) -> Any:
-    """Return the value of a result: that of the artifact `result`, or of the first."""
+    """Return the value of a result: that of the artifact `result`, else of the first artifact."""
     return artifacts_value(read_artifacts(payload))
 
 
 def artifacts_value(artifacts: list[dict[str, Any]]) -> Any:
-    """Return the value of a result that was read already."""
+    """Return the value of a result that was already parsed."""
     if not artifacts:
         return None
     chosen = next((artifact for artifact in artifacts if artifact.get("name") == "result"), artifacts[0])
@@ -204,9 +204,9 @@ def artifacts_value(artifacts: list[dict[str, Any]]) -> Any:
 
 def _parsed(payload: bytes | str) -> Any:
     try:
-        return from_json(payload)  # a mebibyte takes it 0.08 ms, and the parser of the standard library 0.65
+        return from_json(payload)  # 0.08 ms for a mebibyte, where the standard library's parser takes 0.65
     except ValueError:
-        return json.loads(payload)  # it takes more: deeper nesting, half a surrogate pair, other encodings
+        return json.loads(payload)  # accepts more: deeper nesting, half a surrogate pair, other encodings
 
 
 def _part(value: Any) -> dict[str, Any]:
@@ -224,14 +224,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def in_order(given: Any, written: Any) -> Any:
-    """Return what was made of a value for JSON, with what is a set in the value sorted.
+    """Return a value's JSON form with the items of its sets sorted.
 
-    A set comes in the order of its hashes, which are others in each process, and the same value has to be the same
-    bytes: it may be the input of a task that is asked for again after a restart.
+    The order of a set follows its hashes, which differ between processes, but the same value must give the same bytes:
+    it may be the input of a task that is delegated again after a restart.
 
     Args:
         given: the value.
-        written: what was made of it.
+        written: its JSON form.
     """
     if isinstance(written, list) and isinstance(given, set | frozenset | list | tuple) and len(given) == len(written):
         items = [in_order(*pair) for pair in zip(given, written, strict=True)]
@@ -243,7 +243,7 @@ def in_order(given: Any, written: Any) -> Any:
 
 
 def _named(given: Any) -> dict[str, Any]:
-    """Return what is in a map, a model or a dataclass, by the names it has in JSON."""
+    """Return the contents of a map, a model or a dataclass, by their names in JSON."""
     if isinstance(given, dict):
         return given
     if is_dataclass(given):
@@ -255,7 +255,7 @@ def _named(given: Any) -> dict[str, Any]:
 def _sorted(items: list[Any]) -> list[Any]:
     try:
         return sorted(items)
-    except TypeError:  # they are of different kinds, or objects
+    except TypeError:  # items of different types, or objects
         return sorted(items, key=canonical)
 
 

@@ -1,8 +1,8 @@
 """Tokens and secrets on this machine: where they are kept, so that nobody has to be asked (spec AUTH-1 to AUTH-3).
 
-Everything lies in the user's state directory, in files only the user can read: per coordinator (known by its URL) the
-two tokens, and per principal the secret it is bound to and the number of its agents' newest start. Used by the server
-and by everything that connects to one.
+Everything is in the user's state directory, in files that only the user can read: for each coordinator (identified by
+its URL) the two tokens, and for each principal its secret and the number of its agents' newest start. Used by the
+server and by everything that connects to one.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ __all__ = [
 log = logging.getLogger("a2a.credentials")
 
 DEFAULT_URL = "ws://127.0.0.1:7420"
-"""Where a coordinator listens, and is looked for, when nobody says otherwise."""
+"""Where a coordinator listens, and where peers look for it, by default."""
 
 _INCARNATION_MAX = 2**53 - 1
-"""The greatest number that a peer may say (spec WIRE-8)."""
+"""The greatest number that a peer may send (spec WIRE-8)."""
 
 
 class StateDirectoryError(A2AError):
-    """What this user has to keep cannot be kept: a directory for it can neither be used nor made."""
+    """The state of this user cannot be kept: a directory for it can be neither used nor made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What opens a coordinator's door, and what carries the operator's role there."""
+    """The token that admits to a coordinator, and the one that carries the operator's role."""
 
     token: str
     operator_token: str
@@ -69,10 +69,10 @@ class Tokens:
 def state_dir() -> Path:
     """Return the directory for this user's state: A2A_STATE_DIR, or a2a in the XDG state directory.
 
-    As the XDG specification has it, a relative XDG_STATE_HOME does not count: each directory would have its own tokens.
+    As in the XDG specification, a relative XDG_STATE_HOME is ignored: each directory would have its own tokens.
 
     Raises:
-        StateDirectoryError: none is named, and the user has no home, as in a container that runs under a number.
+        StateDirectoryError: none is named, and the user has no home, as in a container with a numeric user id.
     """
     named = os.environ.get("A2A_STATE_DIR")
     if named:
@@ -86,13 +86,12 @@ def state_dir() -> Path:
 
 
 def check_state_dir() -> None:
-    """Look whether the directory for this user's state is one, or can be made; it is not made.
+    """Check that this user's state directory is a directory or can be made; it is not made here.
 
-    For commands, before they connect: a secret has to be kept when a connection stands, where nobody could be told.
+    Commands call it before they connect: a secret is kept once a connection stands, when an error reaches nobody.
 
     Raises:
-        StateDirectoryError: it is something else, or it is not there, and cannot be made, or nobody lets us see; or it
-            is empty, and cannot be written.
+        StateDirectoryError: it is something else, it cannot be made or looked at, or it is empty and cannot be written.
     """
     home = state_dir()
     try:
@@ -102,20 +101,20 @@ def check_state_dir() -> None:
     if is_there and not home.is_dir():
         raise StateDirectoryError(f"the state directory {home} is no directory{_named()}")
     if is_there and not os.access(home, os.W_OK) and not (home / "coordinators").exists():
-        # One that is only read will do where there are secrets in it.
+        # A read-only directory will do if it has secrets.
         raise StateDirectoryError(f"the state directory {home} has no secrets, and cannot be written{_named()}")
     with _told(home):
         if not is_there:
-            # Tried, as permissions do not tell it of every file system.
+            # Tried, because permissions do not tell it on every file system.
             above = next(parent for parent in home.absolute().parents if parent.exists())
             Path(tempfile.mkdtemp(prefix=".a2a-", dir=above)).rmdir()
 
 
 def coordinator_dir(url: str) -> Path:
-    """Return the directory for what is known about the coordinator at `url`.
+    """Return the directory for the state of the coordinator at `url`.
 
     Raises:
-        ConnectError: there is no such address.
+        ConnectError: `url` is not a valid address.
     """
     try:
         parts = urlsplit(url)
@@ -130,15 +129,15 @@ def coordinator_dir(url: str) -> Path:
 
 
 def default_ledger(namespace: str = "main") -> Path:
-    """Return where a coordinator keeps its ledger when nobody says otherwise."""
+    """Return where a coordinator keeps its ledger by default."""
     return state_dir() / "ledgers" / f"{namespace}.db"
 
 
 def provide_tokens(url: str, token: str | None = None) -> Tokens:
-    """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place.
+    """Return the tokens of the coordinator at `url`; draw them at its first start here, or use `token` for the first.
 
     Raises:
-        StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
+        StateDirectoryError: a file cannot be read, or a drawn token cannot be kept.
     """
     directory = coordinator_dir(url)
     path = directory / "token"
@@ -147,10 +146,10 @@ def provide_tokens(url: str, token: str | None = None) -> Tokens:
 
 
 def load_tokens(url: str) -> Tokens | None:
-    """Return the tokens of the coordinator at `url` as far as this user has them, or None.
+    """Return the tokens that this user has for the coordinator at `url`, or None.
 
     Raises:
-        StateDirectoryError: what is there cannot be read.
+        StateDirectoryError: a file cannot be read.
     """
     directory = coordinator_dir(url)
     token = _read(directory / "token")
@@ -160,24 +159,24 @@ def load_tokens(url: str) -> Tokens | None:
 
 
 def gateway_dir(url: str) -> Path:
-    """Return the directory for what is known about the gateway at `url`.
+    """Return the directory for the state of the gateway at `url`.
 
     Raises:
-        ConnectError: there is no such address.
+        ConnectError: `url` is not a valid address.
     """
     return state_dir() / "gateways" / coordinator_dir(url).name
 
 
 def provide_gateway_token(url: str, *, caller: str = "", token: str | None = None) -> tuple[str, Path]:
-    """Return what opens the door of the gateway at `url` to a caller, and the file it is in: as `provide_tokens`.
+    """Return the token that admits a caller to the gateway at `url`, and its file; like `provide_tokens`.
 
     Args:
-        url: of the gateway.
-        caller: the caller's name, fit for a file; empty where all callers are one.
-        token: what it shall be; drawn, if need be, where it is not given.
+        url: the gateway's.
+        caller: the caller's name, fit for a file name; empty if all callers are one.
+        token: the token to use; by default the one on file, else a new one.
 
     Raises:
-        StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
+        StateDirectoryError: a file cannot be read, or a drawn token cannot be kept.
     """
     directory = gateway_dir(url)
     path = directory / "callers" / caller if caller else directory / "token"
@@ -186,18 +185,18 @@ def provide_gateway_token(url: str, *, caller: str = "", token: str | None = Non
 
 
 def load_secret(url: str, principal: str) -> str | None:
-    """Return the secret that `principal` shows to the coordinator at `url`, or None where it has none yet."""
+    """Return the secret that `principal` shows to the coordinator at `url`, or None if it has none yet."""
     return _read(_secret_file(url, principal))
 
 
 def provide_secret(url: str, principal: str) -> str:
-    """Return the secret that `principal` shows to the coordinator at `url`, drawing it where there is none.
+    """Return the secret that `principal` shows to the coordinator at `url`; draw one if there is none.
 
-    Processes of one principal that come first at the same time agree on one.
+    Processes of one principal that start for the first time together agree on one secret.
 
     Raises:
-        StateDirectoryError: what is there cannot be read, or is empty: another one would not be the one it is bound to.
-            Or what is drawn cannot be kept.
+        StateDirectoryError: the file cannot be read, or is empty, when a new secret would not be the one the principal
+            is bound to; or a drawn secret cannot be kept.
     """
     path = _secret_file(url, principal)
     known = _read(path)
@@ -207,7 +206,7 @@ def provide_secret(url: str, principal: str) -> str:
     drawn = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     _create(drawn, new_secret())
     try:
-        with contextlib.suppress(FileExistsError):  # another process was quicker: its secret is the one
+        with contextlib.suppress(FileExistsError):  # another process was quicker: its secret counts
             os.link(drawn, path)
     finally:
         drawn.unlink()
@@ -218,11 +217,11 @@ def provide_secret(url: str, principal: str) -> str:
 
 
 def next_incarnation(url: str, principal: str, clock: int) -> int:
-    """Return the incarnation of a start of an agent: the time, and more than that of each start before (spec ID-5).
+    """Return the incarnation of a start of an agent: the time, but greater than that of each earlier start (spec ID-5).
 
-    A clock that was ahead once, or is behind now as after the start of a machine that has none of its own, would else
-    have the agent refused until the time has come. Of processes that start at once each gets its own. Where it cannot
-    be kept, as in a directory that is only read, it is returned all the same.
+    Otherwise, an agent whose clock was ahead once, or is behind now, as after the start of a machine without a clock of
+    its own, would be refused until the time has come. Processes that start at once each get their own. If the number
+    cannot be kept, as in a read-only directory, it is returned anyway.
 
     Args:
         url: the coordinator's.
@@ -230,14 +229,14 @@ def next_incarnation(url: str, principal: str, clock: int) -> int:
         clock: milliseconds since the epoch.
     """
     secret = _secret_file(url, principal)
-    path = secret.with_name(f"{secret.name}.incarnation")  # beside the secret: both are moved with the ledger's others
+    path = secret.with_name(f"{secret.name}.incarnation")  # beside the secret, so it moves with the ledger's secrets
     number = clock
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             number = _after(path, os.pread(descriptor, 64, 0), clock)
-            # In its place, and always as long: so a full disk has room for it, and no end of an older one stays.
+            # In place, and always of the same length: a full disk has room for it, and no end of an older number stays.
             os.pwrite(descriptor, b"%016d\n" % number, 0)
             os.fsync(descriptor)
         finally:
@@ -250,7 +249,7 @@ def next_incarnation(url: str, principal: str, clock: int) -> int:
 
 
 def _after(path: Path, kept: bytes, clock: int) -> int:
-    """Return the incarnation that follows the one that is kept."""
+    """Return the incarnation that follows the kept one."""
     newest = int(kept) if kept.strip().isdigit() else None
     if newest is None or newest > _INCARNATION_MAX:
         if kept.strip():
@@ -260,7 +259,7 @@ def _after(path: Path, kept: bytes, clock: int) -> int:
 
 
 def secret_files(url: str, principal: str) -> tuple[Path, list[Path]]:
-    """Return where the secret of `principal` for this URL is kept, and where others of it are, for other URLs."""
+    """Return the file of `principal`'s secret for this URL, and the files of its other secrets, for other URLs."""
     path = _secret_file(url, principal)
     shown, others = _read(path), []
     for other in sorted(state_dir().glob(f"coordinators/*/secrets/{path.name}")):
@@ -272,21 +271,21 @@ def secret_files(url: str, principal: str) -> tuple[Path, list[Path]]:
 
 @contextlib.contextmanager
 def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
-    """Inside the block, have the secrets for `url` be those of this ledger; None: of a ledger that does not stay.
+    """Make the secrets for `url` those of this ledger inside the block; None: of a ledger that does not stay.
 
-    Principals are bound in the ledger, and looked up by URL. The same ledger under another port, or another one under
-    the same port, would turn away everybody who was here before. So would one that was moved, or a copy: it begins
-    with the secrets that were in use at this URL, which are its own where it is what was here last.
+    The ledger binds principals to secrets, and peers look up secrets by URL. The same ledger under another port, or
+    another ledger under the same port, would turn away every principal that was here before. So would a moved ledger,
+    or a copy: it begins with the secrets that were in use at this URL, which are its own if it was the last one here.
     """
     link = coordinator_dir(url) / "secrets"
     if ledger is None:
         home = link.with_name("secrets.passing")
-        shutil.rmtree(home, ignore_errors=True)  # one that was killed left it
+        shutil.rmtree(home, ignore_errors=True)  # left by a coordinator that was killed
     else:
-        file = ledger.resolve()  # its name too: a link to it is another name of the same ledger
+        file = ledger.resolve()  # resolves the name too: a link is another name of the same ledger
         digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
         home = state_dir() / "ledgers" / f"{_file_name(file.stem)}-{digest}.secrets"
-        if file.exists() and not _secrets_in(home):  # none: it may have been started elsewhere first, or in vain
+        if file.exists() and not _secrets_in(home):  # without secrets it may have started elsewhere first, or in vain
             is_known_here = home.exists()
             if link.is_symlink():
                 _copy(link, home)
@@ -300,7 +299,7 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
                 )
     _make(home)
     if link.is_dir() and not link.is_symlink():
-        link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued by another machine: not ours to lose
+        link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued on another machine: not ours to lose
     temporary = link.with_name(f".secrets.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(home.absolute(), target_is_directory=True)
@@ -316,20 +315,20 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def known_as(url: str, other: str) -> Iterator[None]:
-    """Inside the block, have what this user knows of the coordinator at `other` count at `url` as well.
+    """Make this user's state for the coordinator at `other` also count at `url`, inside the block.
 
-    For a relay: whoever connects through it shows what is shown there.
+    For a relay: peers that connect through it show what they would show there.
 
     Raises:
-        StateDirectoryError: there is something about another coordinator at `url`.
-        ConnectError: one of them is no address.
+        StateDirectoryError: `url` already has state of another coordinator.
+        ConnectError: one of them is not a valid address.
     """
     link, home = coordinator_dir(url), coordinator_dir(other)
     if link == home:
         raise StateDirectoryError(f"expected two addresses, got {url} and {other}")
     _make(home)
     if link.is_symlink():
-        link.unlink()  # of a relay that was killed
+        link.unlink()  # left by a relay that was killed
     try:
         link.symlink_to(home.absolute(), target_is_directory=True)
     except FileExistsError as exc:
@@ -343,10 +342,10 @@ def known_as(url: str, other: str) -> Iterator[None]:
 
 
 def _is_there(path: Path) -> bool:
-    """As `Path.exists`, which from Python 3.14 on takes what nobody lets us see for what is not there.
+    """Like `Path.exists`, which since Python 3.14 returns False for a path it is not permitted to see.
 
     Raises:
-        OSError: nobody lets us see.
+        OSError: the path may not be looked at.
     """
     try:
         path.stat()
@@ -356,31 +355,31 @@ def _is_there(path: Path) -> bool:
 
 
 def _secrets_in(directory: Path) -> list[Path]:
-    """Return the files with secrets in a directory, which may not be there; what is still being made is none."""
+    """Return the complete files with secrets in a directory, which may not exist."""
     return [path for path in directory.iterdir() if not path.name.startswith(".")] if directory.is_dir() else []
 
 
 def _copy(secrets: Path, home: Path) -> None:
-    """Make `home` with the secrets that are elsewhere, whole or not at all; one that cannot be read is left out."""
+    """Make `home` with a copy of the secrets, whole or not at all; unreadable ones are left out."""
     _make(home.parent)
     with _told(home):
         made = Path(tempfile.mkdtemp(prefix=".secrets.", dir=home.parent))
         for path in _secrets_in(secrets):
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 _create(made / path.name, path.read_text(encoding="utf-8").strip())
-        made.rename(home)  # in the place of an empty one
+        made.rename(home)  # replaces an empty one
 
 
 def _secret_file(url: str, principal: str) -> Path:
-    # The readable part is for people; the digest tells apart what it would fold together.
-    # A name that is no text can be bound nowhere: that is for the coordinator, or the frame, to refuse.
+    # The readable part is for people; the digest tells apart names that it maps together. A name that is not a text can
+    # be bound nowhere: the coordinator or the frame refuses it.
     digest = hashlib.sha256(principal.encode(errors="surrogatepass")).hexdigest()[:8]
     return coordinator_dir(url) / "secrets" / f"{_file_name(principal)}-{digest}"
 
 
 def _make(directory: Path) -> None:
     with _told(directory):
-        # One after the other: with `parents` those above would get the usual mode, and others could look in.
+        # One at a time: with `parents`, those above would get the usual mode, and others could look in.
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -395,7 +394,7 @@ def _told(directory: Path) -> Iterator[None]:
 
 
 def _named() -> str:
-    """Say behind what is wrong with the state directory how it comes to be that one, or how to name another."""
+    """Return the end of an error about the state directory: what named it, or how to name another."""
     return f"; A2A_STATE_DIR names {'it' if os.environ.get('A2A_STATE_DIR') else 'another one'}"
 
 
@@ -404,9 +403,9 @@ def _file_name(text: str) -> str:
 
 
 def _provided(path: Path, given: str | None = None) -> str:
-    """Return the token in a file, where it is put if it is given, or drawn if there is none.
+    """Return the token in a file, after writing the given one to it, or a new one if there is none.
 
-    A machine that lost its power may have left an empty file, which opens no door.
+    A power failure may leave an empty file, which is no token.
     """
     kept = _read(path)
     token = (given or "").strip() or kept or new_secret()
@@ -436,11 +435,11 @@ def _write(path: Path, text: str) -> None:
 def _create(path: Path, text: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    except OSError as exc:  # of another user's, or on a file system that is only read
+    except OSError as exc:  # another user's file, or a read-only file system
         raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}{_named()}") from exc
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text + "\n")
-    except OSError as exc:  # a full disk, of which the error names no file
+    except OSError as exc:  # as on a full disk, for which the error names no file
         path.unlink(missing_ok=True)
         raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}{_named()}") from exc

@@ -13,7 +13,7 @@
     │   └── TaskCanceled
     ├── StaleBasis                  a result relies on decisions that have moved since
     ├── Overruled                   a conflict went against a result
-    ├── ClaimLost                   a claim is not held any more: no further outside effects
+    ├── ClaimLost                   a claim is no longer held: no further outside effects
     │   └── FencedOff               the resource itself has seen a higher fence, and refused
     ├── BranchMoved                 a guarded git branch is not where it was expected
     ├── AttemptError                raised inside a handler, or by it
@@ -26,10 +26,10 @@
         ├── StoreCorrupt
         ├── StoreTooNew
         ├── StoreOutdated           an older copy was restored, and an agent works on what came after it
-        ├── StoreTooOld             to be read alone; a start brings it up to date
+        ├── StoreTooOld             too old to read; a start brings it up to date
         └── StoreConflict           an append expected another end of the log
 
-Only `Refused` travels: its code is one of the closed list of spec section ERR.
+Only `Refused` travels: its code is from the closed list of spec section ERR.
 """
 
 from __future__ import annotations
@@ -149,11 +149,11 @@ class RemoteProtocolError(ProtocolError):
 
 
 class ConnectError(A2AError):
-    """No session came to be: nobody listens, the name is wrong, or the coordinator refused the handshake.
+    """No session was established: nobody listens, the name is wrong, or the coordinator refused the handshake.
 
     Attributes:
-        is_final: trying again will not help, as with an address that is none.
-        is_absent: no coordinator is there: nothing listens, or something else does.
+        is_final: trying again will not help, as with an invalid address.
+        is_absent: there is no coordinator: nothing listens, or something else does.
     """
 
     def __init__(self, detail: str, *, is_final: bool = False, is_absent: bool = False) -> None:
@@ -173,8 +173,8 @@ class Refused(A2AError):
         code: one of the closed list.
         detail: a sentence for a person: what was expected, what came, and which id.
         retryable: whether the same request may succeed later.
-        retry_after: seconds to wait before trying again, where the coordinator named them.
-        data: further fields of the error body, such as the answer that is already there.
+        retry_after: seconds to wait before trying again, if the coordinator named them.
+        data: further fields of the error body, such as the answer that already counts.
     """
 
     code: ClassVar[ErrorCode]
@@ -198,13 +198,13 @@ class Refused(A2AError):
 
 
 class VersionRefused(Refused):
-    """No version of the protocol is spoken by both ends."""
+    """There is no version of the protocol that both ends speak."""
 
     code = ErrorCode.VERSION
 
 
 class UnsupportedKind(Refused):
-    """The receiver does not take this kind of message."""
+    """The receiver does not accept this kind of message."""
 
     code = ErrorCode.UNSUPPORTED_KIND
 
@@ -222,7 +222,7 @@ class Forbidden(Refused):
 
 
 class Malformed(Refused):
-    """The message is not formed as the protocol wants it."""
+    """The message does not have the form that the protocol requires."""
 
     code = ErrorCode.MALFORMED
 
@@ -246,7 +246,7 @@ class Gone(Refused):
 
 
 class StaleFence(Refused):
-    """The fence is not the current one any more."""
+    """The fence is no longer current."""
 
     code = ErrorCode.STALE
 
@@ -270,25 +270,25 @@ class IdempotencyMismatch(Refused):
 
 
 class Conflict(Refused):
-    """It does not fit the state things are in."""
+    """The request does not fit the current state."""
 
     code = ErrorCode.CONFLICT
 
 
 class Denied(Refused):
-    """It was denied for now."""
+    """The request was denied for now."""
 
     code = ErrorCode.DENIED
 
 
 class Deadlock(Refused):
-    """Waiting for it would never end."""
+    """The wait would never end."""
 
     code = ErrorCode.DEADLOCK
 
 
 class Cycle(Refused):
-    """The same work is on the path from the root already."""
+    """The same work is already on the path from the root."""
 
     code = ErrorCode.CYCLE
 
@@ -300,7 +300,7 @@ class TooDeep(Refused):
 
 
 class BudgetExceeded(Refused):
-    """The budget does not allow it."""
+    """The budget does not allow the request."""
 
     code = ErrorCode.BUDGET
 
@@ -324,41 +324,41 @@ class DeadlinePassed(Refused):
 
 
 class TooLarge(Refused):
-    """It is larger than the receiver takes."""
+    """The message or payload is larger than the receiver accepts."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class AlreadyAnswered(Refused):
-    """Another answer is in force."""
+    """Another answer already counts."""
 
     code = ErrorCode.ALREADY_ANSWERED
 
 
 class NotCancelable(Refused):
-    """The task has ended otherwise."""
+    """The task has already ended in another way."""
 
     code = ErrorCode.NOT_CANCELABLE
 
 
 class Frozen(Refused):
-    """It takes no changes any more."""
+    """It accepts no more changes."""
 
     code = ErrorCode.FROZEN
 
 
 class Unavailable(Refused):
-    """The coordinator cannot do it now. Where it is `retryable` it was asked for ten seconds, with pauses."""
+    """The coordinator cannot do it now. If `retryable`, it was already asked for ten seconds, with pauses."""
 
     code = ErrorCode.UNAVAILABLE
 
 
 class TaskError(A2AError):
-    """A delegated task ended without a result that can be used.
+    """A delegated task ended without a usable result.
 
     Attributes:
         task: the id of the task.
-        reason: the coordinator's word for why it ended (`error`, `losses`, `deadline`, ...).
+        reason: why it ended, in the coordinator's word (`error`, `losses`, `deadline`, ...).
         detail: what the agent or the delegator said about it.
     """
 
@@ -374,7 +374,7 @@ class TaskFailed(TaskError):
 
 
 class TaskRejected(TaskError):
-    """The task ended in the state `rejected`: an agent would not do it."""
+    """The task ended in the state `rejected`: an agent refused to do it."""
 
 
 class TaskCanceled(TaskError):
@@ -382,14 +382,14 @@ class TaskCanceled(TaskError):
 
 
 class StaleBasis(A2AError):
-    """The result relies on decisions of its context that had moved when it was reported: it needs a word.
+    """The result relies on decisions of its context that had moved when it was reported: confirm or reject it.
 
     Say it with `confirm` or `reject` of the task, which has not ended.
 
     Attributes:
         task: the id of the task.
         value: the result all the same.
-        moved: the decisions: key to (revision that was seen, revision it had).
+        moved: the decisions: key to (revision that was seen, revision at the report).
     """
 
     def __init__(self, task: str, value: Any, moved: dict[str, tuple[int, int]]) -> None:
@@ -403,7 +403,7 @@ class StaleBasis(A2AError):
 
 
 class Overruled(A2AError):
-    """A conflict went against the result: it needs a word, as nobody takes it for good by silence.
+    """A conflict went against the result: confirm or reject it, because silence does not accept it.
 
     Say it with `confirm` or `reject` of the task, which has not ended.
 
@@ -421,16 +421,16 @@ class Overruled(A2AError):
 
 
 class ClaimLost(A2AError):
-    """A claim is not held any more, or may not be: nothing outside that it was for may be changed."""
+    """A claim is, or may be, no longer held: change nothing outside that it was for."""
 
 
 class FencedOff(ClaimLost):
-    """A guarded resource has seen a higher fence: somebody else holds the claim by now, and nothing was written.
+    """A guarded resource has seen a higher fence: somebody else holds the claim now, and nothing was written.
 
     Attributes:
-        resource: what refused.
-        fence: what was shown.
-        seen: the greatest one that was there before.
+        resource: the resource that refused.
+        fence: the fence that was shown.
+        seen: the greatest fence it had seen before.
     """
 
     def __init__(self, resource: str, fence: int, seen: int) -> None:
@@ -445,7 +445,7 @@ class BranchMoved(A2AError):
 
 
 class AttemptError(A2AError):
-    """Something about the attempt a handler is working on."""
+    """An error about the attempt a handler is working on."""
 
 
 class AttemptFailed(AttemptError):
@@ -476,7 +476,7 @@ class Declined(AttemptError):
         retry_after: seconds in which this agent does not want to see the task again.
 
     Raises:
-        ValueError: the reason is another one, or the time is none.
+        ValueError: the reason is not one of these, or the time is not valid.
     """
 
     def __init__(self, reason: str = "unsupported", *, retry_after: float = 1.0) -> None:
@@ -490,11 +490,11 @@ class Declined(AttemptError):
 
 
 class HandedOff(AttemptError):
-    """Ends a handler that has handed its task on; raised by `TaskContext.hand_off`, and not to be caught."""
+    """Ends a handler that has handed its task on; raised by `TaskContext.hand_off`, and must not be caught."""
 
 
 class LeaseLapsed(AttemptError):
-    """The lease may have ended, so another agent may hold the task: nothing outside may be changed any more."""
+    """The lease may have ended, so another agent may hold the task: change nothing outside any longer."""
 
 
 class StoreError(A2AError):
@@ -514,27 +514,27 @@ class StoreTooNew(StoreError):
 
 
 class StoreOutdated(StoreError):
-    """The ledger is an older copy: an agent has shown that it works on what came after it (spec DURABLE-7)."""
+    """The ledger is an older copy: an agent works on something that came after it (spec DURABLE-7)."""
 
 
 class StoreTooOld(StoreError):
-    """An older version of this software wrote the ledger: who only reads it cannot, a start brings it up to date."""
+    """An older version of this software wrote the ledger: no reader can use it until a start brings it up to date."""
 
 
 class StoreConflict(StoreError):
-    """The log's end is not where the append expected it: somebody else wrote, or an entry is missing."""
+    """The log does not end where the append expected: somebody else wrote, or an entry is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeFacts:
-    """What follows from an error code at every border."""
+    """What an error code means at every border."""
 
     error: type[Refused]
     retryable: bool
     """Whether the same request may succeed later, unless the message says otherwise."""
     http: int
     jsonrpc: int
-    """A2A's own codes (-320xx) where it has one for the case, else JSON-RPC's."""
+    """A2A's own code (-320xx) if it has one for the case, else JSON-RPC's."""
 
 
 CODES: dict[ErrorCode, CodeFacts] = {
@@ -586,7 +586,7 @@ FAULTS: dict[int, str] = {
     -32008: "ExtensionSupportRequiredError",
     -32009: "VersionNotSupportedError",
 }
-"""JSON-RPC's and A2A's codes, and what A2A 1.0.1 calls them (spec BIND-13)."""
+"""JSON-RPC's and A2A's codes, with their names in A2A 1.0.1 (spec BIND-13)."""
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -1,13 +1,12 @@
-"""A copy of this process that computes one thing from what is in memory, and hands it back through a pipe.
+"""A copy of this process that computes something from memory, and returns it through a pipe.
 
-As Redis makes its snapshots: the copy has everything as it was at the moment of the fork, whatever the process goes on
-to change, and nothing has to be read again. The process stands still for the fork itself, 2.5 ms for each 100 MB that
-it has in memory, and then copies the pages that it changes while the copy lives. It knows nothing of ledgers;
-`snapshots` uses it.
+Redis makes its snapshots this way: the copy keeps everything as it was at the fork, whatever the process changes later,
+and nothing has to be read again. The process stands still for the fork itself, 2.5 ms for each 100 MB of its memory,
+and then copies the pages that it changes while the copy lives. This module does not know ledgers; `snapshots` uses it.
 
-A copy has one thread, and every lock as another thread happened to hold it. So it imports, logs, opens and closes
-nothing that a library keeps: it computes, makes system calls and is gone. For a lock that was not thought of there is
-the time limit.
+A copy has one thread, and its locks are as other threads happened to hold them. So it does not import, log, or open or
+close anything that a library keeps: it computes, makes system calls and exits. The time limit covers locks that nobody
+thought of.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from .tether import kernel_tie
 __all__ = ["NICE", "Copy", "is_safe"]
 
 NICE = 10
-"""What a process that makes a snapshot gives way by: agents and the coordinator come first."""
+"""The niceness of a process that makes a snapshot: agents and the coordinator come first."""
 _PIECE = 64 * 1024
-"""Bytes read at a time: as many as a pipe holds."""
+"""Bytes per read: as many as a pipe holds."""
 _MOST_EXPENDABLE = b"1000"
-"""For the kernel, where memory runs out: a copy may come to need as much as the process, and can be done without."""
+"""For the kernel when memory runs out: a copy may need as much as the process, and is expendable."""
 
 
 def is_safe(platform: str = sys.platform) -> bool:
-    """Tell whether a process with threads may be copied here: macOS' frameworks abort in a copy, Windows has none."""
+    """Tell whether a process with threads may fork here: macOS' frameworks abort in a copy, Windows has none."""
     return platform == "linux"
 
 
@@ -52,7 +51,7 @@ class Copy:
     def __init__(self, compute: Callable[[], bytes]) -> None:
         self._pieces: list[bytes] = []
         self._code: int | None = None
-        """How it ended; None: nobody has waited for it yet, so that its id is not another process's."""
+        """Its exit code; None: nobody has waited for it yet, so its id cannot belong to another process."""
         self._pipe, theirs = os.pipe()
         try:
             self.pid = _fork(compute, theirs)
@@ -64,10 +63,10 @@ class Copy:
         os.set_blocking(self._pipe, False)
 
     async def result(self, within: float) -> bytes:
-        """Return what it has computed, and close it. Call it once; `close` is for where it may never begin.
+        """Return what the copy computed, and close it. Call it once; call `close` if it may never begin.
 
         Raises:
-            OSError: it failed, was killed, or has not ended within so many seconds; then it is killed.
+            OSError: the copy failed, was killed, or took longer than `within` seconds, and is killed then.
         """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
@@ -80,7 +79,7 @@ class Copy:
         finally:
             loop.remove_reader(self._pipe)
             if ended.done() and not ended.cancelled():
-                # The kernel takes the memory of a process before its end of a pipe: it ends within microseconds.
+                # The kernel frees a process's memory before its end of a pipe, so it ends within microseconds.
                 self._reap()
             self.close()
         computed = b"".join(self._pieces)
@@ -90,14 +89,14 @@ class Copy:
         return computed
 
     def close(self) -> None:
-        """Kill it unless it has ended, and leave nothing of it. Safe to call twice."""
+        """Kill the copy unless it has ended, and free all of it. Safe to call twice."""
         if self._pipe < 0:
             return
         os.close(self._pipe)
         self._pipe = -1
         if self._code is None:
             os.kill(self.pid, signal.SIGKILL)
-            self._reap()  # until its memory is free, 5 ms for each 100 MB that it had copied
+            self._reap()  # returns when its memory is free: 5 ms for each 100 MB that it had copied
 
     def _read(self, ended: asyncio.Future[None]) -> None:
         try:
@@ -110,20 +109,20 @@ class Copy:
             ended.set_result(None)
 
     def _reap(self) -> None:
-        # This one only: other children are waited for by whoever has started them.
+        # This one only: whoever started other children waits for them.
         self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def _fork(compute: Callable[[], bytes], pipe: int) -> int:
     parent, tie = os.getpid(), kernel_tie()
-    # A copy shares the descriptor that wakes this process's loop for a signal: a Ctrl-C, which a terminal sends to all,
-    # would be told twice. So none is heard there, from before the fork on; SIGKILL is how it is ended.
+    # A copy shares the descriptor that wakes this process's loop for a signal, so a Ctrl-C, which a terminal sends to
+    # both, would count twice. The copy blocks signals from before the fork on; SIGKILL ends it.
     heard = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with warnings.catch_warnings():
-            # Python 3.12 warns of locks that are held in the copy for ever, which asks for none of them. As an error
-            # the warning would hide the id of a process that is there.
+            # Python 3.12 warns of locks that the copy would never get; it takes none. Raised as an error, the warning
+            # would hide the id of a process that exists.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
@@ -141,7 +140,7 @@ def _be_the_copy(compute: Callable[[], bytes], pipe: int, parent: int, tie: Call
     try:
         gc.disable()  # a collection writes to every object, and so copies every page
         tie()
-        if os.getppid() == parent:  # else it ended before the tie was there
+        if os.getppid() == parent:  # else the parent ended before the tie was made
             _let_go(pipe)
             os.nice(NICE)
             _write(pipe, compute())
@@ -149,14 +148,14 @@ def _be_the_copy(compute: Callable[[], bytes], pipe: int, parent: int, tie: Call
     except BaseException as error:  # noqa: BLE001 - whatever it is, nothing of this process may go on here
         _write(pipe, repr(error).encode(errors="replace"))
     finally:
-        os._exit(code)  # neither finalizers nor what is to happen at exit: all of it is about the process's own
+        os._exit(code)  # runs no finalizers and no exit handlers: they belong to the parent
 
 
 def _let_go(pipe: int) -> None:
-    """Close what keeps something open behind the process's end: connections, the port, the lock of the ledger."""
+    """Close descriptors that would outlive the parent: connections, the port, the lock of the ledger."""
     for entry in list(os.scandir("/proc/self/fd")):
         if int(entry.name) != pipe:
-            with suppress(OSError):  # that of the listing itself is closed already
+            with suppress(OSError):  # the listing's own descriptor is already closed
                 os.close(int(entry.name))
     with suppress(OSError):  # the system may not allow it
         score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

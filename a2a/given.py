@@ -1,4 +1,4 @@
-"""What a caller gives, in the form in which it travels, or what is wrong with it in the caller's own words."""
+"""Arguments in the form in which they travel, or an error in the caller's own words."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _KINDS = {str: "a text", int: "a whole number"}
-"""What a kind of argument is called; any other by its name."""
+"""The names of some types of arguments; others go by their own name."""
 
 
 def milliseconds(seconds: float | timedelta, what: str) -> int:
-    """Return a time in whole milliseconds.
+    """Return a duration in whole milliseconds.
 
     Args:
-        seconds: the time, as it was given.
+        seconds: the duration.
         what: its name, for the error.
 
     Raises:
-        ValueError: it is no time, or has no end.
+        ValueError: it is not a duration, or is infinite.
     """
     number = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
     if not isinstance(number, int | float):
@@ -46,19 +46,19 @@ def milliseconds(seconds: float | timedelta, what: str) -> int:
 
 
 def milliseconds_if_any(seconds: float | timedelta | None, what: str) -> int | None:
-    """Return a time in whole milliseconds, or None where none was given; errors as of `milliseconds`."""
+    """Return a duration in whole milliseconds, or None if there is none; errors as for `milliseconds`."""
     return None if seconds is None else milliseconds(seconds, what)
 
 
 def several(given: Sequence[T], what: str) -> list[T]:
-    """Return what was given for several, as a list.
+    """Return an argument that takes several values as a list.
 
     Args:
-        given: what was given.
+        given: the argument.
         what: its name, for the error.
 
     Raises:
-        ValueError: it is none; or one text or one map, which Python takes for its letters or its keys.
+        ValueError: it is not a list; nor may it be a single text or map, which Python would iterate.
     """
     if isinstance(given, str):
         raise ValueError(f"{what}: expected a list, got the text {given!r}")
@@ -70,17 +70,17 @@ def several(given: Sequence[T], what: str) -> list[T]:
 
 
 def mapped(given: Mapping[K, V], what: str) -> dict[K, V]:
-    """Return what was given by name, as a map of its own; an error as of `several`."""
+    """Return an argument that takes a map as a new dict; errors as for `several`."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{what}: expected a map, got {given!r}")
     return dict(given)
 
 
 def whole(given: int, what: str) -> int:
-    """Return what was given for a whole number.
+    """Return an argument that takes a whole number.
 
     Raises:
-        ValueError: it is none; True and False are none either.
+        ValueError: it is not one; True and False do not count.
     """
     if isinstance(given, bool):
         raise ValueError(f"{what}: expected a whole number, got {given!r}")
@@ -88,15 +88,15 @@ def whole(given: int, what: str) -> int:
 
 
 def require_kind(given: Any, kind: type[T], what: str) -> T:
-    """Return what was given, of which nothing but its kind is looked at.
+    """Return an argument after checking its type, and nothing else.
 
     Args:
-        given: what was given.
-        kind: what it is to be.
+        given: the argument.
+        kind: the type it must have.
         what: its name, for the error.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it has another type.
     """
     if not isinstance(given, kind):
         raise ValueError(f"{what}: expected {_KINDS.get(kind, kind.__name__)}, got {given!r}")
@@ -104,15 +104,15 @@ def require_kind(given: Any, kind: type[T], what: str) -> T:
 
 
 def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
-    """Make sure that every name that was given is one there is.
+    """Check that every given name is known.
 
     Args:
         given: the names.
-        known: those there are.
+        known: the names that exist.
         what: what they name, for the error.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a name is unknown.
     """
     for name in given:
         if name not in known:
@@ -120,13 +120,13 @@ def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None
 
 
 def text(said: object, most: int) -> str:
-    """Return what something is in words that can be sent, cut off where they are longer."""
-    # Half a character, as in a file's name that is no UTF-8, has no form on the wire.
+    """Return an object as text that can be sent, cut off after `most` characters."""
+    # A lone surrogate, as in a file name that is not UTF-8, has no form on the wire.
     return words(said).encode("utf-8", "backslashreplace").decode()[:most]
 
 
 def words(said: object) -> str:
-    """Return what something is in words; of an exception whose own method for that fails, what there is to say."""
+    """Return an object as text; if an exception's own `__str__` fails, say that."""
     try:
         return str(said)
     except Exception as error:  # noqa: BLE001 - it is a user's method

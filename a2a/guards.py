@@ -1,12 +1,12 @@
-"""Guards: they keep a late writer out of a file, a database, a git branch or an HTTP service, by the fence it shows.
+"""Guards keep a late writer out of a file, a database, a git branch or an HTTP service, by the fence it shows.
 
-A coordinator can say who holds a claim, and cannot stop a process that was asleep while its claim went to another.
-Whatever it writes to can: it remembers the greatest fence it has seen and lets no lower one pass (spec CLAIM-12). Each
-guard compares and writes in one step that nobody gets in between. It knows of a new holder only when that one was
-there: `touch` the resource before you rely on having it alone.
+A coordinator knows who holds a claim, but cannot stop a process that was asleep while its claim went to another. The
+resource it writes to can: it remembers the greatest fence it has seen and lets no lower one pass (spec CLAIM-12). Each
+guard compares and writes in one step that nobody can interrupt. It learns of a new holder only when that one uses it:
+`touch` the resource before you rely on having it alone.
 
-The guards know nothing of links and coordinators: a fence is a number. Calls block, for as long as another holder is in
-the middle of a write. Used by agents, and by the services they write to.
+The guards do not know links or coordinators: a fence is a number. Calls block while another holder is in the middle of
+a write. Used by agents, and by the services they write to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ELSEWHERE: Final = frozenset(
         "GIT_NAMESPACE",
     }
 )
-"""What git sets for its hooks, and would heed before the repository that is named."""
+"""Variables that git sets for its hooks, and that override the repository that is named."""
 
 
 def _check(resource: str, fence: int, seen: int) -> None:
@@ -49,12 +49,12 @@ def _check(resource: str, fence: int, seen: int) -> None:
 
 @contextmanager
 def reporting(report: Callable[[FencedOff], object]) -> Iterator[None]:
-    """Have it told that a guard turned somebody away within the block; the error goes on from there.
+    """Report it if a guard turns a writer away inside the block, and raise the error again.
 
         with a2a.reporting(lambda refused: client.raise_fenced_off("files/report.txt", refused)):
             report.write("all is well", claim.fence)
 
-    It is told when the guard's lock is let go. What telling fails with stands in the error's notes: nothing was written
+    `report` is called after the guard's lock is released. If it fails, the error gets a note: nothing was written
     either way.
     """
     try:
@@ -62,25 +62,25 @@ def reporting(report: Callable[[FencedOff], object]) -> Iterator[None]:
     except FencedOff as refused:
         try:
             report(refused)
-        except Exception as failed:  # noqa: BLE001 - whoever was turned away has to hear of that
+        except Exception as failed:  # noqa: BLE001 - the writer has to learn that it was turned away
             refused.add_note(f"it could not be reported: {failed}")
         raise
 
 
 class FenceFile:
-    """The greatest fence that was seen for one resource, in a file, under a kernel lock that goes with its process."""
+    """The greatest fence seen for one resource, in a file, under a kernel lock that ends with its process."""
 
     def __init__(self, path: str | os.PathLike[str], resource: str | None = None) -> None:
         self.path = Path(path)
         self.resource = resource or str(self.path)
-        """What an error calls it."""
+        """What an error calls the resource."""
 
     @contextmanager
     def admitting(self, fence: int) -> Iterator[None]:
-        """Let a fence pass for the time of the block, with nobody else inside, and remember it before that.
+        """Admit a fence for the duration of the block, with nobody else inside; remember it first.
 
         Raises:
-            FencedOff: a higher one was here.
+            FencedOff: a higher fence was here.
         """
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
@@ -88,7 +88,7 @@ class FenceFile:
             seen = _number(os.pread(fd, 32, 0))
             _check(self.resource, fence, seen)
             if fence > seen:
-                # Before the write it is for: after a crash in between an older fence is kept out all the same.
+                # Before the write it protects: after a crash in between, older fences are still kept out.
                 os.pwrite(fd, b"%020d\n" % fence, 0)
                 sync(fd)
                 sync_directory(self.path.parent)
@@ -97,7 +97,7 @@ class FenceFile:
             os.close(fd)
 
     def seen(self) -> int:
-        """Return the greatest fence so far, 0 where there was none."""
+        """Return the greatest fence so far, 0 if there was none."""
         try:
             return _number(self.path.read_bytes())
         except FileNotFoundError:
@@ -109,10 +109,10 @@ def _number(written: bytes) -> int:
 
 
 class FenceDirectory:
-    """The greatest fence that was seen for each of many resources, by their names: for a service with state of its own.
+    """The greatest fence seen for each of many resources, by name: for a service with state of its own.
 
     Args:
-        path: a directory for nothing else; it is made where it is not there.
+        path: a directory for nothing else; made if it does not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -120,11 +120,11 @@ class FenceDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def admitting(self, resource: str, fence: int) -> Any:
-        """Let a fence pass for the time of the block: as `FenceFile.admitting`, for one resource."""
+        """Admit a fence for one resource for the duration of the block; see `FenceFile.admitting`."""
         return self._file(resource).admitting(fence)
 
     def seen(self, resource: str) -> int:
-        """Return the greatest fence so far, 0 where there was none."""
+        """Return the greatest fence so far, 0 if there was none."""
         return self._file(resource).seen()
 
     def _file(self, resource: str) -> FenceFile:
@@ -132,7 +132,7 @@ class FenceDirectory:
 
 
 class FileGuard:
-    """A file that is written whole or not at all, and by nobody whose fence is lower than one that was here.
+    """A file that is written whole or not at all, and never under a lower fence than one that was here.
 
     The fence is in a file beside it, `.NAME.fence`.
     """
@@ -142,10 +142,10 @@ class FileGuard:
         self.fences = FenceFile(self.path.with_name(f".{self.path.name}.fence"), str(self.path))
 
     def touch(self, fence: int) -> None:
-        """Be known as the holder: from now on no older one gets in.
+        """Become known as the holder: from now on no lower fence is admitted.
 
         Raises:
-            FencedOff: a newer one was here.
+            FencedOff: a higher fence was here.
         """
         with self.fences.admitting(fence):
             pass
@@ -154,22 +154,22 @@ class FileGuard:
         """Write the file. It is durable when this returns.
 
         Raises:
-            FencedOff: somebody with a higher fence was here; the file is as it was.
+            FencedOff: a higher fence was here; the file is unchanged.
         """
         self.update(lambda _: data, fence)
 
     def update(self, change: Callable[[bytes], bytes | str], fence: int) -> None:
-        """Write what `change` makes of the file's content, empty where it is not there, with nobody in between.
+        """Write what `change` returns for the file's content (empty if there is no file), with nobody in between.
 
         Raises:
-            FencedOff: somebody with a higher fence was here; the file is as it was.
+            FencedOff: a higher fence was here; the file is unchanged.
         """
         with self.fences.admitting(fence):
             data = change(self.path.read_bytes() if self.path.exists() else b"")
             self._replace(data.encode() if isinstance(data, str) else data)
 
     def _replace(self, data: bytes) -> None:
-        # Only whoever has the lock makes this file; one that a crash left is made anew.
+        # Only the holder of the lock makes this file; one left by a crash is replaced.
         temporary = self.path.with_name(f".{self.path.name}.new")
         temporary.unlink(missing_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -184,18 +184,18 @@ class FileGuard:
 
 
 class SqlGuard:
-    """Transactions on a database that pass only with the greatest fence that was there so far, or a greater one.
+    """Transactions on a database that commit only under the greatest fence so far, or a greater one.
 
         with guard.writing("accounts/7", claim.fence) as cursor:
             cursor.execute("UPDATE accounts SET balance = ? WHERE id = 7", (balance,))
 
-    Each resource has a row in a table of the guard's own. It is the first thing a transaction writes, so the row's lock
-    keeps two holders apart.
+    Each resource has a row in a table of the guard's own. A transaction writes it first, so the row's lock keeps two
+    holders apart.
 
     Args:
         connection: a DB-API 2 connection that is not in autocommit mode.
-        table: made where it is not there.
-        placeholder: a parameter, in the words of the driver: `?` or `%s`.
+        table: made if it does not exist.
+        placeholder: the driver's mark for a parameter: `?` or `%s`.
     """
 
     def __init__(self, connection: Any, table: str = "a2a_fences", placeholder: str = "?") -> None:
@@ -217,10 +217,10 @@ class SqlGuard:
 
     @contextmanager
     def writing(self, resource: str, fence: int) -> Iterator[Any]:
-        """Begin a transaction and yield its cursor; it is committed with the block, or undone where that fails.
+        """Begin a transaction and yield its cursor; it is committed with the block, or rolled back if that fails.
 
         Raises:
-            FencedOff: somebody with a higher fence was here; nothing was changed.
+            FencedOff: a higher fence was here; nothing was changed.
         """
         connection = self._connection
         cursor = connection.cursor()
@@ -235,7 +235,7 @@ class SqlGuard:
             raise
 
     def _first(self, cursor: Any, resource: str, fence: int) -> None:
-        """Enter a fence where nobody was here before: else it was somebody with a higher one, or both came at once."""
+        """Enter a resource's first fence; else a higher fence was here, or two came at once."""
         try:
             cursor.execute(self._insert, (resource, fence))
         except self._refused:
@@ -245,7 +245,7 @@ class SqlGuard:
                 raise FencedOff(resource, fence, self.seen(resource)) from None
 
     def seen(self, resource: str) -> int:
-        """Return the greatest fence so far, 0 where there was none."""
+        """Return the greatest fence so far, 0 if there was none."""
         cursor = self._connection.cursor()
         cursor.execute(self._look, (resource,))
         row = cursor.fetchone()
@@ -253,7 +253,7 @@ class SqlGuard:
 
 
 class IfFence:
-    """The header `If-Fence: 42` of an HTTP request, in the manner of `If-Match`, and what a service does with it.
+    """The header `If-Fence: 42` of an HTTP request, modelled on `If-Match`, and its check in a service.
 
         with guard.admitting(request.headers.get("If-Fence"), request.path):
             ...  # change it
@@ -261,7 +261,7 @@ class IfFence:
     Answer `FencedOff` with 412 Precondition Failed, `ValueError` with 428 Precondition Required.
 
     Args:
-        fences: where the service remembers what it has seen.
+        fences: where the service remembers the fences it has seen.
     """
 
     HEADER: Final = "If-Fence"
@@ -279,27 +279,27 @@ class IfFence:
         """Return the fence in a header's value.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the value holds no fence.
         """
         if value is None or not re.fullmatch(r"[0-9]{1,16}", value.strip()):
             raise ValueError(f"expected If-Fence with a number, got {value!r}")
         return int(value)
 
     def admitting(self, value: str | None, resource: str) -> Any:
-        """Let a request pass for the time of the block, with no other on the same resource inside.
+        """Admit a request for the duration of the block, with no other on the same resource inside.
 
         Raises:
             FencedOff: a request with a higher fence was here.
-            ValueError: it shows none.
+            ValueError: the request shows no fence.
         """
         return self._fences.admitting(resource, self.parse(value))
 
 
 class GitGuard:
-    """A git branch that nobody moves whose fence is lower than one that was here.
+    """A git branch that nobody moves under a lower fence than one that was here.
 
-    The fence is a ref of its own, `refs/a2a/fences/BRANCH`, moved in one transaction with the branch: whoever fetches
-    the repository can read it. For branches that nobody has checked out: a working tree is not touched.
+    The fence is a ref of its own, `refs/a2a/fences/BRANCH`, moved in one transaction with the branch, so everybody who
+    fetches the repository can read it. For branches that are not checked out: no working tree is touched.
     """
 
     def __init__(self, repository: str | os.PathLike[str], branch: str) -> None:
@@ -308,18 +308,18 @@ class GitGuard:
         self._ref, self._fence_ref = f"refs/heads/{branch}", f"refs/a2a/fences/{branch}"
 
     def seen(self) -> int:
-        """Return the greatest fence so far, 0 where there was none."""
+        """Return the greatest fence so far, 0 if there was none."""
         return self._read()[1]
 
     def head(self) -> str | None:
-        """Return the commit the branch is at, or None where there is no such branch."""
+        """Return the commit the branch is at, or None if there is no such branch."""
         return self._resolve(self._ref)
 
     def touch(self, fence: int) -> None:
-        """Be known as the holder: from now on no older one gets in.
+        """Become known as the holder: from now on no lower fence is admitted.
 
         Raises:
-            FencedOff: a newer one was here.
+            FencedOff: a higher fence was here.
         """
         self._move(fence, [])
 
@@ -327,13 +327,13 @@ class GitGuard:
         """Move the branch from one commit to another.
 
         Args:
-            commit: where to.
-            fence: of the claim on the branch.
-            old: where it has to be now; None: nowhere, the branch is made.
+            commit: the new commit.
+            fence: the fence of the claim on the branch.
+            old: the commit it must be at now; None: the branch must not exist, and is made.
 
         Raises:
-            FencedOff: somebody with a higher fence was here; the branch is where it was.
-            BranchMoved: it is not at `old`.
+            FencedOff: a higher fence was here; the branch is where it was.
+            BranchMoved: the branch is not at `old`.
         """
         line = f"update {self._ref} {commit} {old}" if old is not None else f"create {self._ref} {commit}"
         self._move(fence, [line], old)
@@ -344,7 +344,7 @@ class GitGuard:
             _check(f"{self.repository} {self.branch}", fence, seen)
             mine = self._git("hash-object", "-w", "--stdin", stdin=f"{fence}\n").stdout.strip()
             line = f"create {self._fence_ref} {mine}" if blob is None else f"update {self._fence_ref} {mine} {blob}"
-            # Both or neither, each only from where it was seen: a newer holder in between makes this fail.
+            # Both or neither, each only if it is unchanged: a newer holder in between makes this fail.
             done = self._git("update-ref", "--stdin", stdin="\n".join([*lines, line, ""]), fails=True)
             if done.returncode == 0:
                 return

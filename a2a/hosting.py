@@ -1,11 +1,11 @@
-"""A coordinator on an address of this machine, with a ledger and tokens, for as long as a block lasts.
+"""A coordinator on an address of this machine, with a ledger and tokens, for the duration of a block.
 
     async with host("ledger.db", "127.0.0.1:7420") as hosted:
         print(hosted.url)
 
-It puts together what has a module each: the address, the tokens of this user, the ledger and the server. The address
-is taken first, because the tokens are known by it and nobody may come in before they are set. Then whoever comes waits
-at the door until the ledger is folded. Used by the commands that run a coordinator and by tests.
+It combines the address, this user's tokens, the ledger and the server, which have a module each. It takes the address
+first, because tokens are stored by address and nobody may come in before they are set. Peers that connect then wait
+until the ledger is folded. Used by the commands that run a coordinator, and by tests.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from .transports.websocket import WebSocketSettings
 __all__ = ["Hosted", "UnsafeAddress", "address_of", "bind", "host", "parse_address", "reading"]
 
 _DOOR = 100
-"""As many as may wait at the door, which is what asyncio takes by default; others are refused, and try again."""
+"""How many connections may wait to be accepted, as by asyncio's default; others are refused, and try again."""
 
 
 _FOR_EVER_MS = 1_000 * 366 * 86_400_000
-"""Nothing leaves the memory of a coordinator that is only asked, however much there is."""
+"""A coordinator that is only read keeps everything in memory."""
 
 
 _CLOSES_WITHIN = 10.0
-"""Seconds that who is cancelled waits for a coordinator to be closed. It goes on behind that: a disk may be slow."""
+"""Seconds that a cancelled caller waits for a coordinator to close. Closing goes on after that: a disk may be slow."""
 
 
 class UnsafeAddress(ValueError):
-    """Others could listen in: an address beyond this machine needs TLS."""
+    """An address that other machines can reach, without TLS: others could listen in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class Hosted:
     """A coordinator that listens."""
 
     url: str
-    """What clients on this machine connect to."""
+    """The URL for clients on this machine."""
     server: Server
     tokens: Tokens
     db: Path | None
-    """The ledger's file; None: in memory."""
+    """The ledger's file; None if it is in memory."""
 
 
 @asynccontextmanager
@@ -81,24 +81,24 @@ async def host(
 ) -> AsyncIterator[Hosted]:
     """Run a coordinator inside the block, and stop it cleanly at its end.
 
-    Wait for `server.failed()` inside the block: a coordinator whose ledger cannot be written any more only stops.
+    Wait for `server.failed()` inside the block: a coordinator that can no longer write its ledger just stops.
 
     Args:
-        db: the ledger's file, made where there is none; None keeps it in memory.
+        db: the ledger's file, made if it does not exist; None keeps it in memory.
         listen: `HOST:PORT`; port 0 takes a free one.
         policy: the namespace's settings; `admission` is filled in.
         token: the namespace's; by default the one this user's state directory has for the address, drawn if need be.
         ssl: a server context; needed to listen beyond this machine.
-        settings: limits of the connections, but for what the policy says of them.
+        settings: limits of the connections, except those that the policy sets.
 
     Raises:
-        ValueError: `db` names no file, or `listen` is no address; UnsafeAddress: it is one that others reach, and
+        ValueError: `db` is not a file name, or `listen` is not an address; UnsafeAddress: others can reach it, and
             `ssl` is missing.
-        OSError: the address cannot be listened on.
-        StoreError, of which are StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
+        OSError: it cannot listen on the address.
+        StoreError, such as StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
     """
     name, port = parse_address(listen)
-    # Only a free port is taken away with its tokens at the end: nobody looks for this coordinator there again.
+    # A free port is given up at the end, with its tokens: nobody looks for this coordinator there again.
     is_passing = port == 0
     sock = bind(name, port, is_secure=ssl is not None)
     with sock:
@@ -112,7 +112,7 @@ async def host(
                     MemoryStore() if path is None else SqliteStore(path),
                     replace(policy or Policy(), admission=admission),
                 )
-                # After a crash everybody is at the door. Refused, they would be back up to seconds after the fold.
+                # After a crash everybody waits here. If refused, they would come back up to seconds after the fold.
                 sock.listen(_DOOR)
                 await server.open()
                 try:
@@ -130,14 +130,15 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
     """Answer from a ledger that no coordinator has open, inside the block; connect with the settings it yields.
 
     A copy of its state in memory answers, with its clock stopped at the newest record: nothing is written and no timer
-    fires, so what is shown is how the coordinator left it. It lets everybody in under every name: who can read the
+    fires, so the answers are as the coordinator left them. It admits everybody under every name: whoever can read the
     file needs no secret.
 
     Raises:
-        StoreLocked: a coordinator has it open: ask that one. StoreError, StoreTooNew: it cannot be read.
+        StoreLocked: a coordinator has it open; ask that one.
+        StoreError, StoreTooNew: it cannot be read.
     """
     with LedgerReader(db) as reader:
-        check_free(reader.path)  # whoever takes it later does not mind being looked at
+        check_free(reader.path)  # a coordinator that takes it later does not mind
         newest = max((entry.at for entry in reader.entries(reader.end - 1)), default=0)
         policy = Policy(
             namespace=reader.namespace(),
@@ -154,7 +155,7 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
         )
         server = Server(LookingStore(reader), policy, clock=lambda: newest)
         await server.open()
-        # The secrets are with the coordinator's own address, or with another user, and keep nobody from the file.
+        # The secrets are at the coordinator's own address, or another user's, and protect nothing in the file.
         server.coordinator.ledger.principals.clear()
 
         async def dial(receiver: Receiver) -> None:
@@ -167,7 +168,7 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
 
 
 async def _close(server: Server) -> None:
-    """Close a server, whoever is cancelled: given up half-way it would keep its ledger locked."""
+    """Close a server even if the caller is cancelled: half closed, it would keep its ledger locked."""
     closing = asyncio.create_task(server.aclose())
     try:
         await asyncio.shield(closing)
@@ -175,15 +176,15 @@ async def _close(server: Server) -> None:
         with anyio.CancelScope(shield=True):
             await asyncio.wait([closing], timeout=_CLOSES_WITHIN)
         if closing.done():
-            closing.result()  # what went wrong with it is the greater news
+            closing.result()  # its own error matters more
         raise
 
 
 def parse_address(text: str, default_port: int = 7420) -> tuple[str, int]:
-    """Return (host, port) of `HOST:PORT`, `[IPV6]:PORT`, `HOST` or `:PORT`; what is missing is the default.
+    """Return (host, port) of `HOST:PORT`, `[IPV6]:PORT`, `HOST` or `:PORT`; missing parts get the default.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text has none of these forms.
     """
     try:
         parts = urlsplit(f"//{text}")
@@ -206,23 +207,23 @@ def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
 
 
 def bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
-    """Take an address without listening yet: who connects before there are tokens is refused, and tries again.
+    """Bind to an address without listening yet: peers that connect before there are tokens are refused, and try again.
 
     Raises:
-        UnsafeAddress: others reach it, and it is not secure.
-        OSError: it cannot be taken.
+        UnsafeAddress: other machines can reach it, and it is not secure.
+        OSError: it cannot be bound.
     """
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as exc:
         raise OSError(f"cannot listen on {name}:{port}: {exc.strerror}") from exc
-    # `localhost` stands for two addresses, and a free port is free on one of them: IPv4 is what clients try as well.
+    # `localhost` stands for two addresses, and a free port is free on one of them; clients try IPv4 too.
     family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     if not is_secure and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UnsafeAddress(f"{name} can be reached from other machines: that needs a certificate and its key")
     sock = socket.socket(family, kind, protocol)
     try:
-        # A coordinator that was killed is started again on its port at once, while old connections linger.
+        # A killed coordinator starts again on its port at once, while old connections linger.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -235,7 +236,7 @@ def bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
 
 
 def address_of(name: str, sock: socket.socket, scheme: str) -> str:
-    """Return what clients on this machine connect to: every address includes the loopback one."""
+    """Return the URL for clients on this machine: a wildcard address includes loopback."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     bracketed = f"[{reached}]" if ":" in reached else reached
     return f"{scheme}://{bracketed}:{sock.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Fresh identifiers and secrets: the only place that draws random bits for them. Used by the shells."""
+"""Fresh ids and secrets: the only module that draws random bits for them. Used by the shells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 __all__ = ["new_id", "new_number", "new_secret", "new_suffix", "numbering"]
 
 _random = random.Random(os.urandom(32))
-"""Ids have to be unique, not secret: a fast generator seeded by the system will do."""
+"""Ids have to be unique, not secret, so a fast generator seeded by the system will do."""
 
 
 def _reseed() -> None:
@@ -31,18 +31,18 @@ def new_id() -> str:
 
 
 def numbering() -> Callable[[], str]:
-    """Return what numbers frames: short ids that no other numbering gives, in an eighth of the time of a `new_id`."""
+    """Return a function that numbers frames: short ids, unique to this numbering, at an eighth of `new_id`'s time."""
     prefix, numbers = new_suffix(), itertools.count(1)
     return lambda: f"{prefix}-{next(numbers)}"
 
 
 def new_number() -> int:
-    """Return where to begin to count what another process must not take for its own: there are as many behind it."""
+    """Return a start for a count that another process must not share: at least as many numbers follow it."""
     return _random.getrandbits(52)
 
 
 def new_suffix() -> str:
-    """Return what tells this process apart from others of the same principal."""
+    """Return a suffix that tells this process apart from others of the same principal."""
     return f"{_random.getrandbits(40):010x}"
 
 

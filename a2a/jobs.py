@@ -1,9 +1,9 @@
-"""The workbench: jobs that read what agents wrote, in a process of their own that can be killed.
+"""The workbench: runs jobs that read what agents wrote, in a process of its own that can be killed.
 
-To compare or merge payloads is to decode them, and a hostile one could hold up whoever does. So the coordinator's loop
-never does: it hands a job to a worker process and takes the answer as an input; a worker that takes too long is killed,
-and the answer is that nobody can say. One job at a time; what waits is bounded by the groups, the conflicts and the
-patches there are, each has one. Used by the server's shell.
+Comparing or merging payloads means decoding them, and a hostile payload could hold up the process that does it. So the
+coordinator's loop never decodes: it hands a job to a worker process and takes the answer as an input. A worker that
+takes too long is killed, and the answer is that nobody can say. Jobs run one at a time; those that wait are bounded by
+the number of groups, conflicts and patches, as each has one. Used by the server's shell.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINE_MAX = 256 * 1024 * 1024
 
 
 class Workbench:
-    """Runs jobs in a worker, which is started with the first and ends with `aclose`.
+    """Runs jobs in a worker process, which starts with the first job and ends with `aclose`.
 
     Args:
         done: called in the event loop with a job and its answer.
@@ -37,25 +37,25 @@ class Workbench:
     def __init__(self, done: Callable[[Job, Answer], None], *, budget: float = BUDGET) -> None:
         self._done = done
         self._budget = budget
-        # The hand-over between the loop's turn and the one task that waits for the worker.
+        # The hand-over between the loop and the one task that waits for the worker.
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._worker: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_at_work = False
 
     def put(self, job: Job) -> None:
-        """Have a job done."""
+        """Queue a job."""
         self._jobs.put_nowait(job)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="workbench")
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job waits or is being done."""
+        """Whether a job waits or runs."""
         return self._is_at_work or not self._jobs.empty()
 
     async def aclose(self) -> None:
-        """Drop what waits, and end the worker."""
+        """Drop the jobs that wait, and end the worker."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -67,7 +67,7 @@ class Workbench:
             self._is_at_work, level = True, logging.WARNING
             try:
                 async with asyncio.timeout(self._budget):
-                    answer, level = await self._ask(job), logging.INFO  # that it cannot be told is an answer
+                    answer, level = await self._ask(job), logging.INFO  # "nobody can say" is an answer
             except TimeoutError:
                 answer = Answer(-1, f"it took longer than {self._budget:g} s")
                 await self._kill()
@@ -108,7 +108,7 @@ def _line(data: bytes) -> bytes:
 
 
 def main() -> None:
-    """Be a worker: a job a line on stdin, its answer a line on stdout, until stdin ends."""
+    """Run as a worker: read a job per line from stdin, write its answer as a line to stdout, until stdin ends."""
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(_line(pack(astuple(do(from_bytes(b64decode(line)))))))
         sys.stdout.buffer.flush()

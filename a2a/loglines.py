@@ -1,7 +1,7 @@
-"""How frames and records stand in the log: their beginning and their end where they are long, and how much is between.
+"""Frames and records as log lines: long ones are cut to their beginning and end, with the number of characters between.
 
-A payload of megabytes would be several lines of megabytes on its way, in a log that somebody reads or ships elsewhere.
-Used by the server and by the links of peers.
+On its way, a payload of megabytes would otherwise become several lines of megabytes, in a log that somebody reads or
+ships elsewhere. Used by the server and by the links of peers.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 __all__ = ["brief"]
 
 _HEAD, _TAIL = 3_000, 1_000
-"""Characters. What a message says of itself comes before its payload, most of the envelope behind the message."""
+"""In characters. A message's own fields come before its payload, and most of the envelope after the message."""
 
 
 def brief(logged: object) -> str:
-    """Return in words what is to be logged, in a line of a few thousand characters at most."""
+    """Return an object as text for the log, in a line of a few thousand characters at most."""
     text = str(logged)
     left_out = len(text) - _HEAD - _TAIL
     if left_out <= 0:

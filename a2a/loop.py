@@ -1,4 +1,4 @@
-"""How processes that stay run: on uvloop where it is installed (a third off every message), until a signal."""
+"""How long-running processes run: on uvloop if installed (a third less time per message), until a signal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["new_loop", "run", "running_loop", "stop_on_signals", "until_told"]
 T = TypeVar("T")
 
 _ONE_WISH = 0.2
-"""Seconds in which signals are one: `timeout` and others send theirs to the process, and to its group that it is in.
-Nobody types Ctrl-C twice as quickly, and means it."""
+"""Seconds within which signals count as one: `timeout` and others signal both the process and its group. Nobody types
+Ctrl-C twice as fast as this and means it."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop, the fastest there is here."""
+    """Return a new event loop, the fastest available."""
     try:
         import uvloop
     except ImportError:
@@ -32,10 +32,10 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop that runs here.
+    """Return the running event loop.
 
     Raises:
-        RuntimeError: it is none of asyncio's.
+        RuntimeError: there is no running loop of asyncio.
     """
     try:
         return asyncio.get_running_loop()
@@ -54,24 +54,24 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _fill_streams() -> None:
-    """Have nothing take the place of a standard stream that was closed before we began.
+    """Open the null device in place of standard streams that were closed before we began.
 
-    It would be what is opened next: a ledger's lock, to which whatever writes to that stream would then write. And
-    uvloop ends the process where it closes one of its own there.
+    The next file to be opened would take their place: for example a ledger's lock, to which everything written to that
+    stream would go. And uvloop ends the process if it closes one of its own there.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free, which is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free one, which is this
 
 
 async def stop_on_signals(
     stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    """Set `stop` at the first SIGTERM or Ctrl-C; the second one, unless it comes with the first, ends the process.
+    """Set `stop` at the first SIGTERM or Ctrl-C; a second one, unless it comes with the first, ends the process.
 
-    Begun with `TaskGroup.start`, it listens when that returns: say only then that the process is ready.
+    Started with `TaskGroup.start`, it is listening when that returns: only then report that the process is ready.
     """
     told_at: float | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -86,7 +86,7 @@ async def stop_on_signals(
 
 @asynccontextmanager
 async def until_told() -> AsyncIterator[None]:
-    """Have a block cancelled, and go on behind it, at the first SIGTERM or Ctrl-C: as `stop_on_signals`."""
+    """Cancel the block at the first SIGTERM or Ctrl-C, and go on after it; see `stop_on_signals`."""
     stop = anyio.Event()
 
     async def end() -> None:

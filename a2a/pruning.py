@@ -1,7 +1,7 @@
-"""Archived tasks that were kept for as long as the namespace wants are let go, now and then (spec READ-6).
+"""Prunes archived tasks, from time to time, once they have been kept as long as the namespace wants (spec READ-6).
 
-The store does it, in its writer's queue and a bounded number at a time; the records stay as they are, for the state
-does not depend on them. The server owns one of these where its policy sets a time.
+The store does it in its writer's queue, a bounded number at a time; the records stay, but the state does not depend on
+them. The server owns a `Pruning` if its policy sets a time.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["Pruning"]
 log = logging.getLogger("a2a.pruning")
 
 PRUNE_EVERY = 600.0
-"""Seconds: a task is kept for a day at least, some minutes more are nothing to that."""
+"""In seconds. A task is kept for at least a day, so a few minutes more do not matter."""
 _BATCH = 500
-"""Tasks in one write: what waits in the queue behind it waits some milliseconds."""
+"""Tasks in one write, so that appends queued after it wait only some milliseconds."""
 
 
 class Pruning:
-    """Has a store prune its archive, at the start and then regularly.
+    """Prunes a store's archive, at the start and then regularly.
 
     Args:
-        store: an open one.
-        keep_ms: how long a settled task is kept.
+        store: an open store.
+        keep_ms: for how long a settled task is kept.
         clock: milliseconds since the epoch.
     """
 
@@ -37,10 +37,10 @@ class Pruning:
         self._keep_ms = keep_ms
         self._clock = clock
         self._running = asyncio.get_running_loop().create_task(self._run())
-        """It mostly sleeps; a timer could not wait for the store."""
+        """Mostly asleep; a timer could not wait for the store."""
 
     async def prune(self) -> int:
-        """Let everything go that is old enough, and return how many tasks that were."""
+        """Prune everything that is old enough, and return how many tasks that were."""
         pruned = 0
         while (count := await self._store.prune(self._clock() - self._keep_ms, _BATCH)) > 0:
             pruned += count
@@ -49,7 +49,7 @@ class Pruning:
         return pruned
 
     async def aclose(self) -> None:
-        """End it; a write under way is finished by the store."""
+        """Stop pruning; the store finishes a write under way."""
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
 

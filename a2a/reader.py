@@ -1,7 +1,7 @@
-"""Looking at tasks and conflicts from outside the coordinator, and saying what contradicts what.
+"""Reading tasks and conflicts from outside the coordinator, and raising conflicts.
 
-Clients and agents share it; an agent that has others work together reads in the ledger what they did. Everything runs
-in the link's event loop.
+Clients and agents share it: an agent that coordinates others reads in the ledger what they did. Everything runs in the
+link's event loop.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = ["Kind", "Reader", "require_object"]
 Kind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
 
 _SUBJECT = ("task", "context", "key", "rev", "resource", "fence", "value")
-"""What names a subject."""
+"""The fields that name a subject."""
 _STATES = tuple(dict.fromkeys([*TaskState, *OUTSIDE.values()]))
-"""What a state is named by: the coordinator's words, and A2A's."""
+"""The names of states: the coordinator's words, and A2A's."""
 _OBJECTS = {"task": "ID", "context": "ID/KEY", "resource": "NAME", "agent": "ID"}
-"""What a conflict is about, by kind, and how each is named (spec CONFLICT-11)."""
+"""The objects of conflicts: each kind, and the form of its names (spec CONFLICT-11)."""
 _NOT_KEPT = {"value": None, "isKept": False}
-"""What is told of a subject whose value nobody has any more."""
+"""Fields of a subject whose value is no longer kept."""
 
 
 def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
@@ -66,10 +66,10 @@ def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
 
 
 def require_object(about: str) -> None:
-    """Make sure that it names an object: about anything else there is no conflict, and none would be found.
+    """Check that a text names an object: there are no conflicts about anything else, so none would be found.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it names none.
     """
     kind, _, name = require_kind(about, str, "about").partition(":")
     if kind not in _OBJECTS or not name:
@@ -78,10 +78,10 @@ def require_object(about: str) -> None:
 
 
 class Reader(Delegator):
-    """What delegates through a link, and looks at everything."""
+    """Delegates through a link, and reads everything."""
 
     async def get(self, task: str) -> dict[str, Any]:
-        """Return a task as an A2A Task in its JSON form; `metadata` has what A2A has no field for.
+        """Return a task as an A2A Task in its JSON form; `metadata` has the fields that A2A does not define.
 
         Raises:
             NotFound: there is no such task.
@@ -107,7 +107,7 @@ class Reader(Delegator):
         return shown
 
     async def outcome(self, task: str) -> dict[str, Any]:
-        """Return what any task came to, as `ref`, `agent`, `state`, `value` and `detail`; one not kept is `gone`."""
+        """Return a task's outcome as `ref`, `agent`, `state`, `value` and `detail`; if it is not kept, it is `gone`."""
         try:
             found = await self.get(task)
         except (Gone, NotFound):
@@ -120,10 +120,10 @@ class Reader(Delegator):
 
     async def conflict(self, conflict: str) -> dict[str, Any]:
         """Return a conflict's record: its subjects and their values, what its parties said, what was tried and
-        answered, how it ended.
+        answered, and how it ended.
 
-        Where a subject's value is kept no more it is None, and `isKept` False. What was merged without asking anybody
-        is under `merged`: a key's value, or Artifacts that patch.
+        A subject whose value is no longer kept has None, and `isKept` False. A value that was merged without asking
+        anybody is under `merged`: a key's value, or Artifacts that patch.
 
         Raises:
             NotFound: there is no such conflict.
@@ -151,7 +151,7 @@ class Reader(Delegator):
         return shown
 
     async def _value_of(self, subject: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
-        """Return what a subject says, from where it is if the conflict has not kept it."""
+        """Return a subject's value, from the conflict or else from where the subject is."""
         form = subject.get("form", "result")
         if payload is not None:
             if form == "result":
@@ -166,7 +166,7 @@ class Reader(Delegator):
             return _NOT_KEPT
 
     async def _result_of(self, subject: dict[str, Any]) -> dict[str, Any]:
-        """Return the result that a subject was: its task may have another one by now, which contradicted nothing."""
+        """Return the result that was the subject: its task may have another one by now, which contradicted nothing."""
         try:
             found = await self.get(subject["ref"])
         except (Gone, NotFound):
@@ -184,10 +184,10 @@ class Reader(Delegator):
         kind: Kind | None = None,
         about: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Return conflicts, newest first, without their values; `about` is an object as `task:main-7`.
+        """Return conflicts, newest first, without their values; `about` is an object such as `task:main-7`.
 
         Raises:
-            ValueError: `about` is none.
+            ValueError: `about` names no object.
         """
         if about is not None:
             require_object(about)
@@ -197,23 +197,23 @@ class Reader(Delegator):
     async def raise_conflict(
         self, kind: Kind, *subjects: str | Mapping[str, Any], about: str = "", claim: str = "", evidence: Any = None
     ) -> str:
-        """Say that things contradict each other, and return the conflict this is; the same words are the same one.
+        """Report that things contradict each other, and return the conflict's id; a repeat returns the same one.
 
-        Where results that wait for a word are among them, nothing settles their tasks before that is decided.
+        If results that wait to be confirmed are among them, their tasks do not settle before the conflict is decided.
 
         Args:
             kind: what is contended.
-            *subjects: what contradicts each other: a task's id for its result, else `{"context": id, "key": key}` with
-                a `rev` where it is not the current one, `{"resource": name, "fence": fence}` or `{"value": anything}`.
-                A single one is a result of this agent that was rejected.
-            about: the object, where the subjects do not say it, as `agent:planner`.
-            claim: in which way they do, in a few words.
-            evidence: whatever shows it.
+            *subjects: the things that contradict each other: a task's id for its result, or `{"context": id, "key":
+                key}` with a `rev` if it is not the current one, `{"resource": name, "fence": fence}` or `{"value":
+                anything}`. A single subject is a result of this agent that was rejected.
+            about: the object, such as `agent:planner`, if the subjects do not imply it.
+            claim: how they contradict each other, in a few words.
+            evidence: any value that shows it.
 
         Raises:
-            ValueError: a subject is named by something else.
-            NotFound: there is no such task, or it has no result; or no such revision.
-            Denied: it is about a conflict, or a rejection is too long ago.
+            ValueError: a subject has an unknown field.
+            NotFound: there is no such task or revision, or the task has no result.
+            Denied: a subject is itself a conflict or was asked in one, or a rejection is too long ago.
             QuotaExceeded: there are too many conflicts.
         """
         payload = b"[]" if evidence is None else parts_payload(evidence, "evidence")
@@ -221,11 +221,11 @@ class Reader(Delegator):
         return expect(await self.link.call(request), ConflictRaised).conflict
 
     async def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
-        """Say that a guarded resource has turned a late writer away, and return the conflict: the greater fence has it.
+        """Report that a guarded resource has turned a late writer away; return the conflict: the greater fence has it.
 
         Args:
-            resource: the name that the fences are of, as it is claimed.
-            refused: what the guard said.
+            resource: the name that the fences belong to, as it is claimed.
+            refused: the guard's error.
         """
         shown = [{"resource": resource, "fence": fence} for fence in (refused.seen, refused.fence)]
         return await self.raise_conflict("resource", *shown, claim=str(refused))
@@ -244,13 +244,13 @@ class Reader(Delegator):
         """Return tasks as A2A Tasks, newest first, without their content.
 
         Args:
-            state: only these; the coordinator's word (`queued`) or A2A's (`TASK_STATE_SUBMITTED`).
+            state: only tasks in this state; the coordinator's word (`queued`) or A2A's (`TASK_STATE_SUBMITTED`).
             skill: only tasks for this skill.
             parent: only sub-tasks of this task.
             context_id: only tasks of this context.
-            dead_letter: only those that were given up after several agents had lost them.
-            limit: at most so many, up to 1000.
-            before: continue behind this task.
+            dead_letter: only tasks that were given up after several agents had lost them.
+            limit: at most this many, up to 1000.
+            before: continue after this task in the list.
 
         Raises:
             ValueError: there is no such state.
@@ -260,7 +260,7 @@ class Reader(Delegator):
         return expect(answer, TaskPage).tasks
 
     async def watch(self, task: str, from_gen: int = 0) -> AsyncGenerator[TaskEvent, None]:
-        """Yield what happened to any task since a generation, and then what happens, until it has ended.
+        """Yield a task's events since a generation, and then new ones until it has ended.
 
         Raises:
             NotFound: there is no such task.

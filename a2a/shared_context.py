@@ -1,10 +1,10 @@
-"""What the tasks of one context share: keys with values that are read, written by compare-and-set, and watched.
+"""The state that the tasks of one context share: keys with values to read, write by compare-and-set, and watch.
 
     plan = await task.context.get("plan")
     await task.context.put("plan", {**plan.value, "step": 2}, if_rev=plan.rev)
 
-The same calls in a handler (`TaskContext.context`), in a client (`Client.context`) and, blocking, in the plain
-functions of both. Nothing here knows of links or loops but what its owner passes in.
+The calls are the same in a handler (`TaskContext.context`), in a client (`Client.context`) and, blocking, in the plain
+functions of both. This module knows links and loops only through what its owner passes in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ M = TypeVar("M", bound=Message)
 
 
 class _Unset:
-    """Stands for a value that is not given: None is one."""
+    """Stands for a value that is not given, since None is a value."""
 
 
 _UNSET: Final = _Unset()
@@ -48,22 +48,22 @@ class ContextValue:
 
     key: str
     rev: int
-    """Counts the writes of the key, from 1; 0: nobody has written it."""
+    """Counts the writes of the key, from 1; 0 if nobody has written it."""
     value: Any
-    """None where there is none, and where the value of an old revision is not kept any more."""
+    """None if there is none, or if the value of an old revision is no longer kept."""
     deleted: bool
     author: str
-    """The agent id of whoever wrote it."""
+    """The agent id of the writer."""
     task: str | None
-    """The task of the attempt that wrote it, where one did."""
+    """The task of the attempt that wrote it, if an attempt did."""
     fence: int | None
     at: float
-    """Seconds since the epoch, the coordinator's clock."""
+    """Seconds since the epoch, by the coordinator's clock."""
     reason: str
     decision: bool
-    """Results that rely on another revision are looked at before they count."""
+    """Whether results that rely on another revision are looked at before they count."""
     guarded: bool
-    """Every write has to name the revision it replaces."""
+    """Whether every write has to name the revision it replaces."""
     is_kept: bool
     """Whether `value` is what was written."""
 
@@ -74,10 +74,10 @@ class ContextValue:
 
     @classmethod
     def from_wire(cls, value: ValueOnTheWire) -> ContextValue:
-        """Return the public form of what the coordinator sent.
+        """Return the public form of a value that the coordinator sent.
 
         Raises:
-            RemoteProtocolError: what was written is no JSON; the coordinator does not look (spec WIRE-5).
+            RemoteProtocolError: the value is not JSON; the coordinator does not check (spec WIRE-5).
         """
         try:
             held = read_json(value.payload)
@@ -102,7 +102,7 @@ class ContextValue:
 
 @dataclass(frozen=True, slots=True)
 class ContextChange:
-    """What becomes of one key in a write of several: exactly one of `value`, `patch` and `delete`."""
+    """The change of one key in a write of several: exactly one of `value`, `patch` and `delete`."""
 
     key: str
     value: Any = _UNSET
@@ -110,7 +110,7 @@ class ContextChange:
     """A JSON Patch (RFC 6902) of the current value."""
     delete: bool = False
     if_rev: int | None = None
-    """Only if this is the key's revision; 0: only if nobody has written it."""
+    """Write only if this is the key's revision; 0: only if nobody has written it."""
     decision: bool = False
     guarded: bool = False
 
@@ -118,7 +118,7 @@ class ContextChange:
         """Return the form that travels.
 
         Raises:
-            ValueError: the key is no text, the value has no JSON form, or the patch is no list.
+            ValueError: the key is not a text, the value has no JSON form, or the patch is not a list.
         """
         require_kind(self.key, str, "key")
         value = None if isinstance(self.value, _Unset) else json_payload(self.value, "value")
@@ -138,8 +138,8 @@ class SharedContext:
     """The values of one context. Made by `Client.context`, and for each attempt at a task.
 
     Args:
-        owner: whose link to use.
-        context_id: which context.
+        owner: the client or agent whose link to use.
+        context_id: the id of the context.
         across: runs a coroutine in the owner's loop.
         attempt: the attempt that writes; its writes are refused once it has lost its authority.
         on_seen: gets every value that was read or written.
@@ -162,16 +162,16 @@ class SharedContext:
         self._on_seen = on_seen
 
     async def get(self, key: str, *, at_rev: int | None = None) -> ContextValue:
-        """Return what a key is; where nobody has written it, a value with `rev` 0.
+        """Return the value of a key; one with `rev` 0 if nobody has written it.
 
         Args:
-            key: which one.
-            at_rev: what it was in this revision.
+            key: its name.
+            at_rev: return the value of this revision.
 
         Raises:
             NotFound: there is no such revision.
-            Gone: its value is not kept any more.
-            RemoteProtocolError: it is no JSON, as a peer that does not use this package may write it.
+            Gone: its value is no longer kept.
+            RemoteProtocolError: the value is not JSON: a peer that does not use this package may write such a value.
         """
         found = await self._call(ContextRead(self.id, [key], at_rev=at_rev), ContextValues)
         if at_rev is None:
@@ -179,7 +179,7 @@ class SharedContext:
         return ContextValue.from_wire(found.values[0])
 
     async def get_many(self, keys: Sequence[str] | None = None, *, prefix: str = "") -> dict[str, ContextValue]:
-        """Return what several keys are, by key: those named, or all that begin with the prefix and are not deleted."""
+        """Return the values of several keys, by key: the named ones, or all with the prefix that are not deleted."""
         keys = None if keys is None else several(keys, "keys")
         if keys is not None and not keys:
             return {}
@@ -188,7 +188,7 @@ class SharedContext:
         return {value.key: ContextValue.from_wire(value) for value in values if keys is not None or not value.deleted}
 
     async def history(self, key: str) -> list[ContextValue]:
-        """Return the revisions of a key, oldest first; of older ones only who wrote them, when and why."""
+        """Return the revisions of a key, oldest first; older ones only with author, time and reason."""
         found = await self._call(ContextRead(self.id, [key], history=True), ContextValues)
         self._saw(found.values[-1:])
         return [ContextValue.from_wire(value) for value in found.values if value.rev]
@@ -204,21 +204,21 @@ class SharedContext:
         depends: Mapping[str, int] | None = None,
         reason: str = "",
     ) -> int:
-        """Set a key, and return its new revision. Durable when this returns.
+        """Set a key and return its new revision. Durable when this returns.
 
         Args:
-            key: which one. What begins with `decisions/` is a decision.
+            key: its name. A key that begins with `decisions/` is a decision.
             value: any JSON value.
             if_rev: only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.
             decision: results that rely on another revision of it are looked at before they count. Stays so.
             guarded: every write has to name the revision it replaces. Stays so.
             depends: other keys, and the revisions they must still have.
-            reason: for people to read in the history.
+            reason: for people who read the history.
 
         Raises:
-            Conflict: a revision is another; `data` has `key`, `rev`, `author` and `value` of what is there, and the
-                `conflict` that is open about the key, where one is: then nobody writes it until that is decided.
-            StaleFence: the attempt has no authority any more.
+            Conflict: a revision differs; `data` has the current `key`, `rev`, `author` and `value`, and the `conflict`
+                that is open about the key, if any: then nobody can write it until that is decided.
+            StaleFence: the attempt has lost its authority.
             TooLarge: the value is larger than a context keeps.
         """
         change = ContextChange(key, value, if_rev=if_rev, decision=decision, guarded=guarded)
@@ -233,11 +233,11 @@ class SharedContext:
         depends: Mapping[str, int] | None = None,
         reason: str = "",
     ) -> int:
-        """Change a part of a key's value by a JSON Patch (RFC 6902), and return its new revision: as `put`.
+        """Change a part of a key's value by a JSON Patch (RFC 6902), and return its new revision; see `put`.
 
         Raises:
-            Conflict: an operation does not apply to what is there; `data.operation` says which.
-            SchemaMismatch: it is no patch.
+            Conflict: an operation does not apply to the current value; `data.operation` says which.
+            SchemaMismatch: it is not a JSON Patch.
         """
         change = ContextChange(key, patch=operations, if_rev=if_rev)
         return (await self.write([change], depends=depends, reason=reason))[key]
@@ -245,7 +245,7 @@ class SharedContext:
     async def delete(
         self, key: str, *, if_rev: int | None = None, depends: Mapping[str, int] | None = None, reason: str = ""
     ) -> int:
-        """Delete a key, and return the revision that this is: as `put`."""
+        """Delete a key, and return the revision of the deletion; see `put`."""
         change = ContextChange(key, delete=True, if_rev=if_rev)
         return (await self.write([change], depends=depends, reason=reason))[key]
 
@@ -258,21 +258,21 @@ class SharedContext:
         key: str | None = None,
         rebases: bool = False,
     ) -> dict[str, int]:
-        """Change several keys, all or none, and return the revisions they became. Errors as for `put`.
+        """Change several keys, all or none, and return their new revisions. Errors as for `put`.
 
         Args:
-            changes: what becomes of each.
+            changes: the change of each key.
             depends: other keys, and the revisions they must still have.
-            reason: for people to read in the history.
+            reason: for people who read the history.
             key: the same key is the same write, now and after any restart. None: a new write each time.
-            rebases: where it loses, the caller looks at what is there and tries again: no conflict opens.
+            rebases: if the write loses, the caller reads the current values and tries again, so no conflict opens.
         """
         changes = [require_kind(change, ContextChange, "changes") for change in several(changes, "changes")]
         ops = [change.to_wire() for change in changes]
         seen = [Seen(name, rev) for name, rev in mapped(depends or {}, "depends").items()]
         message = ContextWrite(self.id, key or new_id(), ops, seen, self._attempt, reason, rebases)
         written = await self._call(message, ContextWritten)
-        # Whether a key is a decision the coordinator knows better; what was written is what was seen last.
+        # The coordinator knows best whether a key is a decision; what was written is what was seen last.
         self._saw([ValueOnTheWire(op.key, written.revs[op.key], decision=op.decision) for op in ops])
         return written.revs
 
@@ -285,13 +285,13 @@ class SharedContext:
         guarded: bool = False,
         reason: str = "",
     ) -> Any:
-        """Set a key to what the function makes of its value (None where there is none), and return that.
+        """Set a key to what the function returns for its value (None if there is none), and return that.
 
-        Where somebody else wrote it meanwhile, the function is called again with what is there then.
+        If somebody else writes the key meanwhile, the function is called again with the new value.
 
         Args:
-            key: which one.
-            function: a plain function or a coroutine function, without effects that may not happen twice.
+            key: its name.
+            function: a plain function or a coroutine function, without effects that must not happen twice.
             decision, guarded, reason: as for `put`.
         """
         if not callable(function):
@@ -313,10 +313,10 @@ class SharedContext:
                 value, rev = facts.get("value"), facts["rev"]
 
     async def watch(self, prefix: str = "") -> AsyncGenerator[ContextValue, None]:
-        """Yield what the keys that begin with the prefix are, and then each revision that is written, in order.
+        """Yield the values of the keys with the prefix, and then each revision that is written, in order.
 
-        Nothing is missed by a lost connection. Of a revision that was overwritten before it could be told the value is
-        not told (`is_kept`); the next one follows.
+        A lost connection loses no revision. A revision that was overwritten before it could be sent comes without its
+        value (`is_kept`); the next one follows.
         """
         seen: dict[str, int] = {}
         while True:
@@ -324,20 +324,20 @@ class SharedContext:
             followed: list[Watched] = []
             try:
                 watched = await self._across(self._follow(prefix, lsn, followed))
-                # What was deleted before anybody watched is no news.
+                # Keys deleted before anybody watched are no news.
                 for value in self._news([value for value in values if not value.deleted or value.key in seen], seen):
                     yield value
                 while True:
                     for value in self._news(await self._across(self._owner.next_written(watched)), seen):
                         yield value
             except Gone:
-                continue  # more was written meanwhile than a watch tells: look again
+                continue  # more was written meanwhile than a watch delivers: read again
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._across(self._unfollow(followed))
 
     async def _follow(self, prefix: str, lsn: int, followed: list[Watched]) -> Watched:
-        """In the owner's loop: watch, and note that in `followed`: who is cancelled may not hear of it."""
+        """In the owner's loop: watch, and note that in `followed`, since a cancelled caller may not get the result."""
         followed.append(await self._owner.follow_context(self.id, prefix, lsn))
         return followed[-1]
 
@@ -346,7 +346,7 @@ class SharedContext:
             await self._owner.unfollow_context(watched)
 
     def _news(self, values: Sequence[ValueOnTheWire], seen: dict[str, int]) -> Iterator[ContextValue]:
-        """Yield what is newer than what was seen of its key; a read of several pages runs into what follows it."""
+        """Yield values newer than the last seen of their key: a read of several pages overlaps with the watch."""
         for value in values:
             if value.rev > seen.get(value.key, 0):
                 seen[value.key] = value.rev
@@ -356,7 +356,7 @@ class SharedContext:
     # Talking ----------------------------------------------------------------------------------------------------------
 
     async def _read(self, keys: Sequence[str] | None, prefix: str) -> tuple[int, list[ValueOnTheWire]]:
-        """Return the place of the newest write when reading began, and the values, page for page."""
+        """Return the position of the newest write when reading began, and the values, page by page."""
         message = ContextRead(self.id, list(keys or ()), prefix=None if keys else prefix)
         found = await self._call(message, ContextValues)
         lsn, values = found.lsn, list(found.values)
@@ -382,7 +382,7 @@ class SyncSharedContext:
 
     Args:
         context: the context.
-        run: runs a coroutine function where the context lives, and waits for what it returns.
+        run: runs a coroutine function in the context's loop, and waits for its result.
     """
 
     def __init__(self, context: SharedContext, run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]) -> None:
@@ -432,7 +432,7 @@ class SyncSharedContext:
 
 
 def each(run: Callable[..., Any], values: AsyncIterator[T]) -> Iterator[T]:
-    """Yield what an asynchronous iterator yields, each waited for by `run`; it is closed with this one."""
+    """Yield what an asynchronous iterator yields, each fetched with `run`; both are closed together."""
 
     async def following() -> Any:
         return await anext(values, _END)
@@ -441,6 +441,6 @@ def each(run: Callable[..., Any], values: AsyncIterator[T]) -> Iterator[T]:
         while (value := run(following)) is not _END:
             yield value
     finally:
-        # Where its loop has ended, it has ended with it.
+        # If its loop has ended, the iterator has ended too.
         with contextlib.suppress(RuntimeError, ConnectionLost):
             run(cast(AsyncGenerator[T, None], values).aclose)

@@ -1,4 +1,4 @@
-"""A skill: a function, and what its annotations say about input and output. Used by the agent's shell."""
+"""A skill: a function, and its input and output as its annotations describe them. Used by the agent's shell."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Skill:
     """One thing an agent can do.
 
     Attributes:
-        id: how it is found.
-        function: what does it; `async def`, or `def`, which then runs in a thread.
+        id: the id to find it by.
+        function: `async def`, or `def`, which then runs in a thread.
         context: the name of the parameter that gets the task's context, or None.
-        takes_value: the function takes the input as it came, not as keyword arguments.
+        takes_value: whether the function takes the input unchanged, not as keyword arguments.
     """
 
     id: str
@@ -51,10 +51,10 @@ class Skill:
         tags: tuple[str, ...] = (),
         takes_value: bool = False,
     ) -> Skill:
-        """Read a skill off a function; parameters annotated with one of `contexts` get the task's context.
+        """Make a skill from a function; parameters annotated with one of `contexts` get the task's context.
 
         Raises:
-            ValueError: nobody could call it.
+            ValueError: nobody could call the function.
         """
         if not callable(function):
             raise ValueError(f"expected a function that is the skill, got {function!r}; its id is given as id=...")
@@ -89,7 +89,7 @@ class Skill:
 
     @cached_property
     def _parameters(self) -> tuple[type[BaseModel], dict[str, str]]:
-        """The model of the input, and the parameter that each of its fields is."""
+        """The model of the input, and the parameter that each of its fields stands for."""
         hints = typing.get_type_hints(_plain(self.function), include_extras=True)
         fields: dict[str, Any] = {}
         names: list[str] = []
@@ -101,8 +101,8 @@ class Skill:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"a2a_argument_{len(names)}"] = (hints.get(name, Any), default)
             names.append(name)
-        # By aliases: a parameter may have the name of a model's method, as `json` and `copy`, or begin with a `_`.
-        # The generator is asked about what is nested, too.
+        # By aliases: a parameter may share its name with a model's method, such as `json` or `copy`, or begin with `_`.
+        # The generator is called for nested fields, too.
         aliases = dict(zip(fields, names, strict=True))
         config = ConfigDict(extra="forbid", alias_generator=lambda field: aliases.get(field, field))
         return create_model(self.id, __config__=config, **fields), aliases
@@ -117,10 +117,10 @@ class Skill:
         return None if hint is Any else TypeAdapter(hint)
 
     def card(self) -> dict[str, Any]:
-        """Return the skill as it stands on the agent's card.
+        """Return the skill's entry in the agent's card.
 
         Raises:
-            ValueError: an annotation of its function is no type of values that travel.
+            ValueError: an annotation of its function has no JSON Schema.
         """
         first_line = self.description.strip().partition("\n")[0] or self.id
         card: dict[str, Any] = {
@@ -144,7 +144,7 @@ class Skill:
         """Return the keyword arguments for an input.
 
         Raises:
-            AttemptFailed: the input is not what the function takes; another attempt would not change that.
+            AttemptFailed: the function does not accept the input; another attempt would not change that.
         """
         if self.takes_value:
             return {"value": value}
@@ -165,10 +165,10 @@ class Skill:
         return {name: getattr(model, field) for field, name in self._parameters[1].items()}
 
     def result(self, value: Any) -> tuple[bytes, list[tuple[str, str]]]:
-        """Return a handler's result as it is reported, and what it patches: (thing, base) of each.
+        """Return a handler's result as it is reported, and what it patches, as (thing, base) pairs.
 
         Raises:
-            AttemptFailed: it has no JSON form, or is not what the function's annotation and so the card says.
+            AttemptFailed: it has no JSON form, or does not match the function's annotation, and so the card.
         """
         try:
             patches = patches_in(value)
@@ -181,18 +181,18 @@ class Skill:
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, bytes):
-            return value  # which travels as it is, and is nothing that JSON could have
+            return value  # travels as it is; it is not a JSON value
         if self._output is None:
             return value if isinstance(value, str) or value is None else to_jsonable_python(value)
         try:
-            # By alias, as its schema has it and as whoever takes it for an input wants it.
+            # By alias, as in its schema, and as a skill that takes it as input expects.
             plain = self._output.dump_python(value, mode="json", by_alias=True, warnings="error")
-            is_doubtful = value is None  # which pydantic takes for any type
+            is_doubtful = value is None  # pydantic accepts None for any type
         except PydanticSerializationError:
             plain = self._output.dump_python(value, mode="json", by_alias=True, warnings=False)
             is_doubtful = True
         if is_doubtful:
-            # A tuple for a list or a map for a model may travel in just the form that was announced.
+            # A tuple for a list, or a map for a model, may still have exactly the announced form.
             self._output.validate_json(to_json(plain))
         if isinstance(value, str) or value is None:
             return value
@@ -202,26 +202,26 @@ class Skill:
 
 
 def _first(error: ValidationError, whole: str) -> str:
-    """Return where the first thing is that is not as it should be, and what is wrong with it."""
+    """Return the place of the first error in a value, and what is wrong there."""
     first = error.errors(include_url=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in first['loc']) or whole}: {first['msg']}"
 
 
 def _plain(function: Callable[..., Any]) -> Any:
-    """Return the function whose annotations and name count: that of a `partial`, or what an object is called by."""
+    """Return the function whose annotations and name count: that inside a `partial`, or an object's `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
 
 
 def _is_one(hint: Any, kinds: tuple[type, ...]) -> bool:
-    """Tell whether an annotation is one of these types, or one or None as in functions that are called alone too."""
+    """Tell whether an annotation is one of these types, or a union with one, as for functions also called alone."""
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return hint in kinds or (is_union and any(one in kinds for one in typing.get_args(hint)))
 
 
 def _is_finite(value: Any) -> bool:
-    """Tell whether every number in a value is one."""
+    """Tell whether every number in a value is finite."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):

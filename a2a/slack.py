@@ -1,7 +1,7 @@
-"""Replies that who asked for them can do without for a while: kept until something else goes there (spec RPC-7).
+"""Replies that can wait for a while: kept until something else goes to the same connection (spec RPC-7).
 
-One timer for all of them. It runs out for the first that has to go and takes the others along: nobody waits too long
-for it, and few are left to wait.
+All of them share one timer. It runs out for the first reply that has to go and sends the others too: no reply is late,
+and few are left to wait.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from .protocol.codec import Frame
 __all__ = ["KEPT_AT_MOST_MS", "KeptReplies"]
 
 KEPT_AT_MOST_MS = 1_000
-"""How long a reply is kept, however patient who asked is: so long it takes memory here, and the request there."""
+"""How long a reply is kept at most, however long it may wait: it takes memory here, and the request does there."""
 
 
 class KeptReplies:
-    """The replies that are kept back, by connection and in their order.
+    """The replies that are kept back, by connection and in order.
 
     Args:
         send: sends frames on a connection.
@@ -30,7 +30,7 @@ class KeptReplies:
         self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, connection: int, replies: list[Frame], slack_ms: int) -> None:
-        """Keep replies back for so many milliseconds at most."""
+        """Keep replies back for at most this many milliseconds."""
         self._kept.setdefault(connection, []).extend(replies)
         loop = asyncio.get_running_loop()
         due = loop.time() + min(slack_ms, KEPT_AT_MOST_MS) / 1000
@@ -39,11 +39,11 @@ class KeptReplies:
             self._timer = loop.call_at(due, self.send_all)
 
     def take(self, connection: int) -> list[Frame]:
-        """Return what is kept for a connection, and let go of it."""
+        """Return and forget the replies kept for a connection."""
         return self._kept.pop(connection, [])
 
     def send_all(self) -> None:
-        """Send everything that is kept."""
+        """Send all replies that are kept."""
         self.cancel()
         kept, self._kept = self._kept, {}
         for connection, replies in kept.items():

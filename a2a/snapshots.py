@@ -1,10 +1,9 @@
-"""Snapshots made aside, so that a start need not fold the whole log and nobody waits for them.
+"""Snapshots, made in another process, so that a start need not fold the whole log and nobody waits for them.
 
-A snapshot is what the records add up to, which is what the server has in memory: a copy of its process writes that
-down. Where a process must not be copied, or could not be, another one reads the records from the file and folds them
-behind the snapshot before; it is this module: `python -m a2a.snapshots PATH PID`. Both hand the result back through a
-pipe, and the server has its store keep it. Both end with the server, and where they fail the next start only takes
-longer.
+A snapshot is the state that the records add up to, which the server has in memory: a copy of its process writes it. If
+a process must not be copied, or could not be, another process (`python -m a2a.snapshots PATH PID`, this module) reads
+the records from the file and folds them onto the previous snapshot. Both return the result through a pipe, and the
+server has its store keep it. Both end with the server; if they fail, only the next start takes longer.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ __all__ = ["Snapshots", "fold", "main"]
 log = logging.getLogger("a2a.snapshots")
 
 _RECORDS_PER_TASK = 4
-"""A task in memory is written down with every snapshot, which takes a copy 20 us, 5 us of this process's loop, and
-what the disk takes for 1.5 kB: with many tasks there they are made less often. Four records are what a small task comes
-to, so that however many there are, each is written down once for every one that is done."""
+"""Every snapshot writes each task in memory, which takes a copy 20 us, this process's loop 5 us, and the disk the time
+for 1.5 kB; so with many tasks, snapshots are less frequent. A small task comes to four records, so that each task in
+memory, however many there are, is written once for every task that is done."""
 _COPY_DEADLINE = 60.0
-"""Seconds a copy may take, enough for a million tasks. One that waits for a lock would wait for ever."""
+"""Seconds a copy may take, enough for a million tasks. A copy that waits for a lock would wait forever."""
 _HEAD = 8
-"""Bytes before the snapshot's body that say which position it stands for."""
+"""Bytes before a snapshot's body that hold its position."""
 
 
 # The process ----------------------------------------------------------------------------------------------------------
 
 
 def fold(reader: LedgerReader) -> Ledger:
-    """Return what the ledger's records add up to, by way of its snapshot where there is one that can be used.
+    """Return the state that the ledger's records add up to, starting from its snapshot if that can be used.
 
     Raises:
         ValueError: the records do not fold.
@@ -58,7 +57,7 @@ def fold(reader: LedgerReader) -> Ledger:
     for entry in reader.entries(ledger.lsn):
         try:
             ledger.apply(from_bytes(entry.body, entry.payload))
-        except Exception as error:  # a record that was changed on the disk runs into anything
+        except Exception as error:  # a record that was changed on the disk may raise anything
             raise ValueError(f"record {entry.lsn} does not fold: {error}") from error
         ledger.touched.clear()
         ledger.posted.clear()
@@ -66,13 +65,13 @@ def fold(reader: LedgerReader) -> Ledger:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the position and the body of a snapshot of the ledger at a path to stdout; end with the process named."""
+    """Write a snapshot's position and body to stdout, for the ledger at a path; end with the parent process."""
     path, parent = arguments[0], int(arguments[1])
     tie(parent)
     if os.getppid() != parent:
-        return 1  # it ended before the tie was there
+        return 1  # the parent ended before the tie was made
     os.nice(NICE)
-    gc.disable()  # a third of the work is to look through what was folded, and nothing that is dropped is a ring
+    gc.disable()  # a third of the time would go into looking for reference cycles, and nothing that is dropped is one
     with LedgerReader(path) as reader:
         ledger = fold(reader)
         body = snapshot.to_bytes(ledger, reader.blob_of)
@@ -84,12 +83,12 @@ def main(arguments: list[str]) -> int:
 
 
 class Snapshots:
-    """Has a snapshot made now and then.
+    """Makes snapshots from time to time.
 
     Args:
-        store: where they are kept; one without a file gets none, but the one at the end.
-        every: records from one to the next, where few tasks are in memory.
-        platform: what decides whether a copy of this process may make them.
+        store: where they are kept; a store without a file gets only the one at the end.
+        every: records between snapshots, if few tasks are in memory.
+        platform: decides whether a copy of this process may make them.
     """
 
     def __init__(self, store: Store, every: int, *, platform: str = sys.platform) -> None:
@@ -99,17 +98,17 @@ class Snapshots:
         """The position of the newest snapshot, or of the last try."""
         self._may_copy = is_safe(platform)
         self._is_next_a_copy = self._may_copy
-        """Not after one that failed: what is in the way of it may be there again."""
+        """False after a copy that failed: its obstacle may be there again."""
         self._copy: Copy | None = None
         self._making: asyncio.Task[None] | None = None
-        """While one is made: the loop cannot wait for it."""
+        """Set while a snapshot is being made: the loop cannot wait for it."""
         self._is_closed = False
 
     def appended(self, ledger: Ledger) -> None:
-        """Look whether it is time again; called when all records of the ledger were handed to the store, and no more.
+        """Make a snapshot if it is time; called when the store was handed all records of the ledger, and no others.
 
-        A copy stands for the ledger as it is now. The store takes what comes of it behind the records, so that a
-        snapshot is never ahead of what is durable.
+        A copy stands for the ledger as it is now. The store takes the snapshot after those records, so that it is never
+        ahead of what is durable.
         """
         path = self._store.path
         due = self.newest + self._every + len(ledger.tasks) * _RECORDS_PER_TASK
@@ -120,7 +119,7 @@ class Snapshots:
         self._making = asyncio.get_running_loop().create_task(self._make(path, ledger.lsn))
 
     async def keep(self, ledger: Ledger) -> None:
-        """Keep a snapshot of a ledger that changes no more. A failure is told to the log and to nobody else."""
+        """Keep a snapshot of a ledger that changes no more. A failure is only logged."""
         try:
             await self._store.save_snapshot(Snapshot(ledger.lsn, snapshot.to_bytes(ledger, self._store.blob_of)))
         except (StoreError, MemoryError, ValueError) as error:
@@ -128,16 +127,16 @@ class Snapshots:
         self.newest = ledger.lsn
 
     async def aclose(self) -> None:
-        """End the process that makes one, if there is one. None is made any more."""
+        """End the process that makes a snapshot, if there is one, and make no more."""
         self._is_closed = True
         if self._making is not None:
             self._making.cancel()
             await asyncio.gather(self._making, return_exceptions=True)
         if self._copy is not None:
-            self._copy.close()  # a task that was cancelled before it began has not
+            self._copy.close()  # a task that is cancelled before it begins has not closed it
 
     def _copied(self, ledger: Ledger) -> Copy | None:
-        # What is imported or worked out at the first use is so here: in a copy the lock for it may be held for ever.
+        # Imports and first-use work happen here: in a copy their lock may be held forever.
         snapshot.to_bytes(Ledger(ledger.namespace))
         self._store.blob_of(b"")
         try:

@@ -1,11 +1,11 @@
-"""A squad: agents that belong together, each a process, and a coordinator where none is running.
+"""A squad: agents that belong together, each in its own process, and a coordinator if none is running.
 
     async with bring_up(load("maintenance"), plan) as squad:
         print(squad.url)
 
-What a squad consists of is data in a module of its own (`SQUAD`), found by name when it is asked for: this package does
-not import the agents it runs. Which address, which ledger and which processes is decided in `find_place`. Used by the
-commands `run` and `squad`.
+Each squad is described as data in a module of its own (`SQUAD`), found by name when it is needed: this package does not
+import the agents it runs. `find_place` decides on the address, the ledger and the processes. Used by the commands `run`
+and `squad`.
 """
 
 from __future__ import annotations
@@ -52,43 +52,43 @@ __all__ = [
 ]
 
 NAMED: Final = {"maintenance": "reference_agents.maintenance", "desk": "reference_agents.desk"}
-"""Squads that come with this distribution, and where each is described."""
+"""Squads of this distribution, and the module that describes each."""
 COORDINATOR: Final = "coordinator"
 SQUAD_VARIABLE: Final = "A2A_SQUAD"
-"""In the environment of each agent of a squad: the ids of all that are kept running with it, between commas."""
+"""In the environment of each agent of a squad: the ids of all agents kept running with it, separated by commas."""
 READY_WITHIN: Final = 90.0
-"""Seconds in which every agent has to be there; a slow machine with cold files needed 20."""
+"""Seconds within which every agent has to be there; a slow machine with cold files needed 20."""
 DEAD_ON_ARRIVAL: Final = 3
-"""An agent that died so often before it ever was there will not come."""
+"""An agent that has died this often without ever being there will not come."""
 LOG_LINES: Final = 5
 
 
 class SquadError(A2AError):
-    """A squad is not what was expected: not there, there already, or it does not start."""
+    """A squad is not as expected: it is not there, already there, or does not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a squad consists of."""
+    """The description of a squad."""
 
     name: str
     skill: str
-    """What it does for whoever delegates to it: the skill of the agent that leads it."""
+    """What the squad does for its delegators: the skill of its leading agent."""
     agents: Mapping[str, str]
-    """Agent id to the module that runs it."""
+    """Agent id to the module that runs the agent."""
     optional: Mapping[str, str] = field(default_factory=dict)
-    """The same for agents that are started only where somebody adds them by name."""
+    """More agents in the same form, started only if somebody adds them by name."""
     needs: tuple[str, ...] = ()
-    """Packages that its agents use, by the names they are imported by, and that this one does without."""
+    """The import names of packages that its agents use and that this distribution does without."""
 
     def missing(self) -> list[str]:
-        """Return which of the packages that its agents use are not installed here."""
+        """Return the packages that its agents use and that are not installed here."""
         return [name for name in self.needs if find_spec(name) is None]
 
     def including(self, names: Iterable[str]) -> Definition:
         """Return the squad with some of its optional agents.
 
-        Raises:
+        SquadError: it has no such optional agent.
             SquadError: it has no such agent to add.
         """
         wanted = dict.fromkeys(names)
@@ -101,16 +101,16 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a squad works, or is to work."""
+    """Where a squad works, or will work."""
 
     url: str
     token: str | None = None
-    """None: what this user's state directory has for the URL."""
+    """None: the one in this user's state directory for the URL."""
     starts_coordinator: bool = False
     db: Path | None = None
-    """The ledger of a coordinator that is to be started; None: its own default."""
+    """The ledger of a coordinator to start; None: its own default."""
     is_passing: bool = False
-    """Nobody will look for a coordinator at this URL again."""
+    """Whether nobody will look for a coordinator at this URL again."""
 
     @property
     def listen(self) -> str:
@@ -120,7 +120,7 @@ class Place:
 
 @dataclass(slots=True)
 class Squad:
-    """A squad that is up, in the hands of its supervisor."""
+    """A squad that is up, for its supervisor."""
 
     definition: Definition
     place: Place
@@ -131,15 +131,15 @@ class Squad:
 
     @property
     def url(self) -> str:
-        """Where its coordinator is."""
+        """The URL of its coordinator."""
         return self.place.url
 
 
 def load(name: str) -> Definition:
-    """Return the squad of that name: one of ours, or what `SQUAD` in a module says.
+    """Return the squad of that name: one of this distribution, or the one that `SQUAD` in a module describes.
 
     Raises:
-        SquadError: there is no such module, or it describes no squad.
+        SquadError: there is no such module, or it does not describe a squad.
     """
     module = NAMED.get(name, name)
     try:
@@ -154,17 +154,17 @@ def load(name: str) -> Definition:
 
 
 def home_of(name: str, url: str) -> Path:
-    """Return the folder for what a squad leaves about itself while it is up at a URL: state, lock, logs."""
+    """Return the folder for the files of a squad while it is up at a URL: state, lock, logs."""
     return state_dir() / "squads" / f"{name}@{coordinator_dir(url).name}"
 
 
 def state_of(name: str, url: str) -> StateFile:
-    """Return the file that says what is running."""
+    """Return the state file of a squad at a URL."""
     return StateFile(home_of(name, url) / "state.json")
 
 
 def known(name: str | None = None) -> list[dict[str, Any]]:
-    """Return the states of the squads that are up, all or those of one name, by URL."""
+    """Return the states of the squads that are up, all of them or those of one name, by URL."""
     found = []
     for path in sorted((state_dir() / "squads").glob(f"{name or '*'}@*/state.json")):
         state = StateFile(path).read()
@@ -177,8 +177,8 @@ def known(name: str | None = None) -> list[dict[str, Any]]:
 def users(name: str, url: str) -> Iterator[Callable[[bool], bool]]:
     """Count as a user of a squad inside the block.
 
-    Call what it yields to be the only one, before the squad is ended: with True it blocks until that is so, with False
-    it tells.
+    Before ending the squad, call the yielded function to become its only user: True waits for that, False tells whether
+    it worked.
     """
     home = home_of(name, url)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -188,7 +188,7 @@ def users(name: str, url: str) -> Iterator[Callable[[bool], bool]]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fcntl.flock(lock, fcntl.LOCK_SH)  # the failed try has let go of it
+            fcntl.flock(lock, fcntl.LOCK_SH)  # the failed try has released it
             return False
         return True
 
@@ -203,7 +203,7 @@ async def is_up(definition: Definition, place: Place) -> bool:
     """Tell whether somebody keeps the squad up there, or its leading agent is there anyway.
 
     Raises:
-        ConnectError: there is no coordinator any more.
+        ConnectError: the coordinator is gone.
     """
     if place.starts_coordinator:
         return False
@@ -219,16 +219,16 @@ async def is_up(definition: Definition, place: Place) -> bool:
 async def find_place(
     definition: Definition, url: str | None = None, *, token: str | None = None, db: Path | None = None
 ) -> Place:
-    """Decide where a squad works: at a coordinator that is running, else at one to be started.
+    """Decide where a squad works: at a running coordinator, else at one to start.
 
     Args:
-        url: the coordinator's. None: where the squad is up already, else the default, else a free port.
+        url: the coordinator's. None: where the squad is already up, else the default, else a free port.
         token: the namespace's.
-        db: the ledger to use; only a coordinator that is to be started can take it.
+        db: the ledger to use; only a coordinator to be started can take it.
 
     Raises:
-        ConnectError: there is a coordinator that does not let us in, or none where we cannot start one.
-        SquadError: the coordinator that is running has another ledger.
+        ConnectError: a coordinator refuses us, or there is none where we cannot start one.
+        SquadError: the running coordinator has another ledger.
         StateDirectoryError: there is no place to keep this user's secrets.
     """
     check_state_dir()
@@ -241,14 +241,14 @@ async def find_place(
         return Place(DEFAULT_URL, token, starts_coordinator=True, db=db)
     if db is None and await _lets_in(DEFAULT_URL, token):
         return Place(DEFAULT_URL, token)
-    # Somebody else's coordinator, another program, or one with another ledger: the two do not disturb each other.
+    # Somebody else's coordinator, another program, or another ledger: the two do not disturb each other.
     return Place(f"ws://127.0.0.1:{_free_port()}", token, starts_coordinator=True, db=db, is_passing=True)
 
 
 async def _named_place(url: str, token: str | None, db: Path | None) -> Place:
     if await _is_taken(url):
         async with connect(url, token=token):
-            pass  # what keeps us out is told by the exception
+            pass  # if it refuses us, the exception says why
         if db is not None and not any(state["url"] == url and _same(state["db"], db) for state in known()):
             raise SquadError(f"the coordinator at {url} runs already, with a ledger of its own: leave --db out")
         return Place(url, token)
@@ -271,10 +271,10 @@ async def _is_taken(url: str) -> bool:
 
 
 async def _lets_in(url: str, token: str | None) -> bool:
-    """Tell whether a coordinator is there that lets us in.
+    """Tell whether there is a coordinator that lets us in.
 
     Raises:
-        ConnectError: it refused the token that somebody named; only without one it may be somebody else's.
+        ConnectError: it refused a token that was named; without one it may be somebody else's coordinator.
     """
     try:
         with anyio.fail_after(5.0):
@@ -315,13 +315,13 @@ def _free_port() -> int:
 async def bring_up(
     definition: Definition, place: Place, *, say: Callable[[str], None] = lambda text: None
 ) -> AsyncIterator[Squad]:
-    """Have a squad up inside the block: a coordinator where one is to be started, and every agent; all are there then.
+    """Bring a squad up for the duration of the block: a coordinator if one is to be started, and every agent.
 
     Args:
-        say: told what is going on, for people.
+        say: gets messages about the progress, for people.
 
     Raises:
-        SquadError: it is up there already, misses packages, or does not start.
+        SquadError: the squad is already up there, misses packages, or does not start.
     """
     if missing := definition.missing():
         raise SquadError(
@@ -382,7 +382,7 @@ async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
     """Start every agent and wait until the coordinator knows them all."""
     place, agents = squad.place, squad.definition.agents
     known = load_tokens(place.url)
-    token = place.token or (known.token if known else None)  # an agent may speak the wire without this package
+    token = place.token or (known.token if known else None)  # an agent may speak the protocol without this package
     env = {"A2A_URL": place.url, SQUAD_VARIABLE: ",".join(agents)} | ({"A2A_TOKEN": token} if token else {})
     async with connect(place.url, token=place.token) as client:
         here = {info.agent_id for info in await client.find() if info.status != "away"}
@@ -435,5 +435,5 @@ def _last_words(squad: Squad, name: str) -> str:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log else []
     except OSError:
         lines = []
-    # Who was started again and again has said the same each time.
+    # A program that was restarted again and again has repeated itself.
     return " / ".join(dict.fromkeys(lines[-LOG_LINES:])).removeprefix("a2a: ") or f"see {log}"

@@ -1,13 +1,13 @@
-"""Keep programs running: start each as a process of its own, start again what dies, end all of them.
+"""Keeps programs running: starts each in its own process, restarts those that die, and ends all of them.
 
     async with supervise(logs=folder) as supervisor:
         supervisor.start(Program("judge", [sys.executable, "-m", "judges.one"]))
         await supervisor.running("judge")
 
-It knows nothing of coordinators, agents or protocols: a program is a command line, and being there is all that is asked
-of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying,
-except after an exit code that says it would fail alike. `restart` starts it again at once, in good order. None outlives
-the supervisor (see `tether`). Used by `squads` and by the commands that keep agents running.
+It does not know coordinators, agents or protocols: a program is a command line that has to be kept running. A program
+that dies, for any reason, is started again after a pause that doubles while it keeps dying, except after an exit code
+that says a new start would fail alike. `restart` restarts it at once, in good order. None outlives the supervisor (see
+`tether`). Used by `squads` and by the commands that keep agents running.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ import anyio.abc
 __all__ = ["TETHER", "Program", "Running", "Supervisor", "supervise", "tied", "to_state"]
 
 BACKOFF = (0.1, 10.0)
-"""First and longest pause before a program is started again, in seconds."""
+"""The first and the longest pause before a program is started again, in seconds."""
 STEADY = 10.0
-"""A program that ran so long has proved itself: its next pause is a short one again."""
+"""Seconds after which a program has proved itself: its next pause is a short one again."""
 GRACE = 5.0
-"""Seconds a program gets to end after SIGTERM. What the squad holds is safe in the ledger, so nobody needs more."""
+"""Seconds a program has to end after SIGTERM. The ledger keeps everything that a squad holds, so nobody needs more."""
 TETHER = Path(__file__).with_name("tether.py")
 _TETHER: Final = TETHER.read_text(encoding="utf-8")
-"""Kept: where another version is installed beside programs that run, the file is away for a while, or another."""
+"""Read once: while another version is installed, the file may be missing for a moment, or be another one."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 State = Literal["starting", "running", "waiting", "halted", "stopped"]
@@ -43,48 +43,48 @@ State = Literal["starting", "running", "waiting", "halted", "stopped"]
 
 
 def tied(*command: str) -> list[str]:
-    """Return the command line of a program that ends with this process; see `tether` for `--group` before it."""
+    """Return the command line of a program that ends with this process; for `--group` before it, see `tether`."""
     return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to keep running."""
+    """A program to keep running."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    """What differs from the supervisor's own environment."""
+    """Its differences from the supervisor's own environment."""
     on_ready: Callable[[str], None] | None = None
-    """Gets the first line of output of each start; until then the program does not count as running. None: it does as
-    soon as it is started."""
+    """Gets the first line of output of each start; only then does the program count as running. None: it does as soon
+    as it is started."""
     rank: int = 0
-    """Programs of a lower rank are needed by those of a higher one, so they are ended after them."""
+    """Programs of a higher rank need those of a lower one, and are ended before them."""
     halts_on: frozenset[int] = frozenset()
-    """Exit codes after which starting again would only repeat the failure."""
+    """Exit codes after which a new start would only repeat the failure."""
 
 
 @dataclass(slots=True)
 class Running:
-    """A program, as it is now."""
+    """The current state of a program."""
 
     name: str
     pid: int | None = None
     state: State = "starting"
     restarts: int = 0
     exit_code: int | None = None
-    """How it ended last: negative for a signal."""
+    """Its last exit code; negative for a signal."""
     since: float = 0.0
-    """When it came into this state, in seconds since the epoch."""
+    """When it entered this state, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is being done about a program."""
+    """The supervisor's side of a program."""
 
     program: Program
     end: anyio.Event = field(default_factory=anyio.Event)
-    """Set when its process is to end, or its pause."""
+    """Set to end its process, or its pause."""
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when it has ended and will not be started again."""
 
@@ -96,7 +96,7 @@ class Supervisor:
         self, logs: Path | None, on_change: Callable[[], None], env: Mapping[str, str] | None, grace: float = GRACE
     ) -> None:
         self.programs: dict[str, Running] = {}
-        """By name, as they are now."""
+        """By name, in their current state."""
         self._kept: dict[str, _Kept] = {}
         self._logs = logs
         self._on_change = on_change
@@ -110,7 +110,7 @@ class Supervisor:
         """Begin to keep a program running.
 
         Raises:
-            ValueError: there is one of that name.
+            ValueError: there already is a program of that name.
         """
         if program.name in self.programs:
             raise ValueError(f"there is a program {program.name} already")
@@ -120,7 +120,7 @@ class Supervisor:
         self._group.start_soon(self._keep, program)
 
     def restart(self, name: str) -> None:
-        """Have a program ended in good order and started anew, at once where it waits for that. It is no death."""
+        """End a program in good order and start it anew, at once if it waits for that. This is not a death."""
         self._kept[name].end.set()
 
     @property
@@ -129,10 +129,10 @@ class Supervisor:
         return self._news
 
     async def running(self, name: str) -> Running:
-        """Wait until a program runs, and return it as it is then.
+        """Wait until a program runs, and return its state.
 
         Raises:
-            ChildProcessError: it ended first. It is being started again all the same.
+            ChildProcessError: it ended first. It is started again anyway.
         """
         while True:
             news, program = self._news, self.programs[name]
@@ -144,7 +144,7 @@ class Supervisor:
             await news.wait()
 
     def log_of(self, name: str) -> Path | None:
-        """Return the file with what a program writes; None where that goes where our own output goes."""
+        """Return the log file of a program; None if it writes where this process does."""
         return None if self._logs is None else self._logs / f"{name}.log"
 
     async def end(self) -> None:
@@ -160,7 +160,7 @@ class Supervisor:
     # One program ------------------------------------------------------------------------------------------------------
 
     async def _keep(self, program: Program) -> None:
-        # Whoever is cancelled ends them in good order all the same: `end` does, and nothing else may.
+        # Even if cancelled, programs end in good order: only `end` may end them.
         with anyio.CancelScope(shield=True):
             await self._keep_until_ended(program)
 
@@ -187,11 +187,11 @@ class Supervisor:
                     pause = min(pause * 2, BACKOFF[1])
                     self.programs[program.name].restarts += 1
         finally:
-            kept.gone.set()  # before it is told, which may fail as on a full disk: whoever ends all would wait for ever
+            kept.gone.set()  # before the report, which may fail as on a full disk: `end` would wait forever
             self._set(program.name, "stopped")
 
     async def _once(self, kept: _Kept) -> None:
-        """Run a program to its end."""
+        """Run a program until it ends."""
         program = kept.program
         running = self.programs[program.name]
         with self._open_log(program.name) as log:
@@ -202,7 +202,7 @@ class Supervisor:
                 stdout=log if program.on_ready is None else subprocess.PIPE,
                 stderr=log,
                 cwd=self._logs,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which ends the others in order
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends the programs in order
             )
             running.pid = process.pid
             try:
@@ -220,7 +220,7 @@ class Supervisor:
                 running.exit_code, running.pid = process.returncode, None
 
     async def _end_when_told(self, kept: _Kept, process: anyio.abc.Process) -> None:
-        """End the process in good order, or else by force; whoever waits for it does the rest."""
+        """End the process in good order, or else by force; `_once` waits for it."""
         await kept.end.wait()
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -228,7 +228,7 @@ class Supervisor:
             process.kill()
 
     async def _listen(self, program: Program, process: anyio.abc.Process) -> None:
-        """Wait for the line that says the program is ready; what it says after that goes nowhere."""
+        """Wait for the line that says the program is ready, and discard everything after it."""
         if program.on_ready is None or process.stdout is None:
             return
         line = b""
@@ -241,7 +241,7 @@ class Supervisor:
                 await process.stdout.receive()
 
     def _open_log(self, name: str) -> contextlib.AbstractContextManager[IO[bytes] | None]:
-        """Open a program's log: a new one at its first start, and where it has grown too long; one old one is kept."""
+        """Open a program's log: a new one at its first start or when it is too long; one old log is kept."""
         path = self.log_of(name)
         if path is None:
             return contextlib.nullcontext()
@@ -268,13 +268,13 @@ async def supervise(
 ) -> AsyncIterator[Supervisor]:
     """Keep programs running inside the block, and end all of them with it.
 
-    Call it in the main thread: the kernel ties a process to the thread that started it.
+    Call this in the main thread: the kernel ties a process to the thread that started it.
 
     Args:
-        logs: the folder for a log file each; it is also where the programs start. Without one they start here, and
-            write where this process does.
+        logs: the folder for their log files, in which the programs also start. Without one they start in this
+            directory, and write where this process does.
         on_change: called after every change of a program.
-        env: the programs' environment; this process's by default.
+        env: the programs' environment; by default this process's.
         grace: seconds between SIGTERM and SIGKILL at the end.
     """
     _make(logs)
@@ -299,5 +299,5 @@ def _make(folder: Path | None) -> None:
 
 
 def to_state(programs: Mapping[str, Running]) -> list[dict[str, Any]]:
-    """Return programs as they stand in a state file."""
+    """Return programs in the form of a state file."""
     return [asdict(running) for running in programs.values()]

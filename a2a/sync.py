@@ -4,8 +4,8 @@
         with client.delegate("count_words", {"text": document}, key="doc-42") as task:
             result = task.result()
 
-One background thread runs the event loop of one client; every call hands its work there and waits. Who is interrupted
-meanwhile, as by Ctrl-C, has it given up there.
+One background thread runs the event loop of one client; every call hands its work to that loop and waits. An interrupt,
+such as Ctrl-C, cancels the work there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Client", "TaskHandle", "connect"]
 T = TypeVar("T")
 
 _GIVES_UP_WITHIN = 5.0
-"""Seconds that who is interrupted waits for the client's loop to have given up what was waited for."""
+"""Seconds that an interrupted caller waits until the client's loop has cancelled its work."""
 
 
 class _Loop:
-    """The loop of a client, for those in other threads."""
+    """A client's event loop, for callers in other threads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._loop = loop
@@ -49,19 +49,19 @@ class _Loop:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this process is a copy of the one it runs in, as multiprocessing makes them: here it does not."""
+        """Whether this process is a fork of the one that runs the loop, as multiprocessing makes them."""
         return os.getpid() != self._process
 
     def close(self) -> None:
-        """Take no further calls: the loop ends."""
+        """Refuse further calls: the loop ends."""
         self._is_closed = True
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-        """Run a coroutine function there, and return what it returns.
+        """Run a coroutine function in the loop, and return its result.
 
         Raises:
             ConnectionLost: the client was closed.
-            RuntimeError: it is called in its own loop, or in a copy of its process.
+            RuntimeError: the caller runs in the loop itself, or in a fork of its process.
         """
         if self._is_closed:
             raise ConnectionLost("the client was closed")
@@ -80,22 +80,22 @@ class _Loop:
                 task.cancel()
             if under_way:
                 await asyncio.wait(under_way)
-            made.close()  # where it was not even handed over
+            made.close()  # in case it was not even handed over
 
-        # Not by the portal, which waits for a task to begin: interrupted there one would not know which that is.
+        # Not through the portal, which waits for a task to begin: an interrupt there would not know which task that is.
         made, future = work(), None
         try:
             future = asyncio.run_coroutine_threadsafe(made, self._loop)
             return future.result()
         except BaseException:
-            # Left to itself it would go on to wait, for a claim say, or take what comes next from an iterator. Who is
-            # interrupted as it is handed over has no future, and it is under way all the same.
+            # Left alone, the work would go on waiting, say for a claim, or take the next item from an iterator. A
+            # caller interrupted during the hand-over has no future, but its work is under way anyway.
             if future is None or not future.done():
                 wait([asyncio.run_coroutine_threadsafe(end(), self._loop)], _GIVES_UP_WITHIN)
             raise
 
     def enter(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Return a context manager that is this one, entered and left there."""
+        """Return a context manager that enters and leaves this one in the loop."""
         return _Block(self, manager)
 
 
@@ -113,7 +113,7 @@ class _Block(AbstractContextManager[T], Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         leaving: Callable[..., Any] = self._manager.__aexit__
-        if not self._loop.is_elsewhere:  # else it is left there
+        if not self._loop.is_elsewhere:  # else the process with the loop leaves it
             self._loop.call(leaving, kind, error, trace)
 
 
@@ -218,7 +218,7 @@ class Client:
             loop = _Loop(portal.call(asyncio.get_running_loop), portal.call(threading.get_ident))
             stack.callback(loop.close)
             stack.enter_context(loop.enter(self._client))
-            # Only now: entered a second time, the client goes on with the loop that it has.
+            # Only now: if a client is entered a second time, it goes on with its first loop.
             self._loop, self._stack = loop, stack.pop_all()
         return self
 
@@ -235,7 +235,7 @@ class Client:
         return self._loop
 
     def _require_entered(self) -> None:
-        _ = self._there  # the other client would say so in words for those who have an event loop
+        _ = self._there  # the other client's error is for callers with an event loop
 
     @property
     def agent_id(self) -> str:

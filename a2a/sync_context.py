@@ -1,7 +1,7 @@
-"""What the handler of a skill that is a plain function holds in its hands: its task, in calls that block its thread.
+"""What a handler that is a plain function gets: its task, with calls that block its thread.
 
-The handler runs in a thread of its own, and each call is made in the agent's event loop while it waits: what ends the
-attempt ends the call. Other threads have no part in that, and are turned away.
+The handler runs in a thread of its own, and each call runs in the agent's event loop while the handler waits: what ends
+the attempt also ends the call. Other threads cannot make these calls, and are turned away.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["SyncChildTask", "SyncTaskContext"]
 T = TypeVar("T")
 
 _copied = threading.local()
-"""Whether this thread is the one of which a fork made the first of a new process: its event loop has stayed behind."""
+"""Whether this thread is the first of a forked process: its event loop stayed behind."""
 
 
 def _note_copy() -> None:
@@ -64,7 +64,7 @@ class SyncTaskContext:
 
     @property
     def is_canceled(self) -> bool:
-        """Whether somebody wants the task to end; a plain function has to look."""
+        """Whether somebody wants the task to end; a plain function has to check it."""
         return self._context.is_canceled
 
     @property

@@ -1,7 +1,7 @@
-"""Stands between a coordinator and its peers, and tells of each message that passes; what passes is not changed.
+"""Stands between a coordinator and its peers and reports each message; it changes none of them.
 
-For every connection that a peer opens here another one is opened to the coordinator, with the same encoding. It reads
-what passes only to tell it, and so also what is malformed. `a2a tap` shows it.
+For every connection of a peer it opens another one to the coordinator, with the same encoding. It decodes messages only
+to report them, so malformed ones pass too. Used by `a2a tap`.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from .transports.websocket import Listener, WebSocketSettings, connect, serve
 __all__ = ["Passed", "Tap"]
 
 OPENS_DOORS = sorted({to_camel(item.name) for kind in (Hello, Welcome) for item in fields(kind) if not item.repr})
-"""Fields of hello and welcome that are not told: what is shown is passed on, as in a report about a fault."""
+"""Fields of hello and welcome that are hidden, because people pass the output on, as in a bug report."""
 _WAITING_MAX = 1024 * 1024
-"""Bytes that wait for one end, from which on the other is not read."""
+"""Bytes that wait for one end at which the other is no longer read."""
 _SHOWN_BYTES = 100
-"""Of a message that holds no frames."""
+"""How much is shown of a message that holds no frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A frame that passed, or what is to be told of a connection."""
+    """A frame that passed, or a note about a connection."""
 
     connection: int
-    """Numbers the peers' connections, from 1."""
+    """The number of the peer's connection, from 1."""
     agent: str
-    """Who said hello on it; empty before that."""
+    """The agent id in its hello; empty before that."""
     is_from_peer: bool
     frame: dict[str, Any] | None
-    """As it was on the wire, without what opens a door. Payloads of MessagePack are text as they are in JSON."""
+    """The frame as on the wire, without its secrets. Payloads of MessagePack are text, as they are in JSON."""
     note: str = ""
-    """What there is to say where there is no frame."""
+    """The note, if there is no frame."""
 
 
 class Tap:
-    """Relays between whoever connects here and one coordinator.
+    """Relays between peers that connect here and one coordinator.
 
     Args:
         url: the coordinator's address.
-        tell: called with each frame that passes, before it goes on.
+        tell: gets each frame that passes, before it is forwarded.
     """
 
     def __init__(self, url: str, tell: Callable[[Passed], None]) -> None:
@@ -63,10 +63,10 @@ class Tap:
         self._dialing: set[asyncio.Task[None]] = set()
 
     async def listen(self, port: int) -> Listener:
-        """Take connections on this machine; close what is returned at the end.
+        """Accept connections on this machine; close the returned listener at the end.
 
         Raises:
-            OSError: the port cannot be listened on.
+            OSError: it cannot listen on the port.
         """
         return await serve("127.0.0.1", port, self._line, self.settings)
 
@@ -75,14 +75,14 @@ class Tap:
         return _Line(self, self._numbers).peer
 
     def begin(self, dial: Coroutine[Any, Any, None]) -> None:
-        """Have the other half of a line opened."""
+        """Open the other half of a line."""
         task = asyncio.create_task(dial)
         self._dialing.add(task)
         task.add_done_callback(self._dialing.discard)
 
 
 class _Line:
-    """A peer's connection and the one that was opened for it."""
+    """A peer's connection, and the one opened for it."""
 
     def __init__(self, tap: Tap, number: int) -> None:
         self.peer, self.coordinator = _End(self, is_peer=True), _End(self, is_peer=False)
@@ -92,7 +92,7 @@ class _Line:
         self._agent = ""
 
     def begin(self, peer: Transport) -> None:
-        """Open the connection to the coordinator; the peer waits for that."""
+        """Open the connection to the coordinator; the peer waits for it."""
         self.note("has connected")
         peer.pause_reading()
         self._tap.begin(self._dial(peer))
@@ -104,13 +104,13 @@ class _Line:
             self.note(str(error))
             peer.close(1001, "no coordinator")
             return
-        peer.resume_reading()  # one that has left meanwhile is found to have only now
+        peer.resume_reading()  # a peer that has left meanwhile is noticed only now
 
     def note(self, text: str, *, is_from_peer: bool = True) -> None:
         self._tap.tell(Passed(self._number, self._agent, is_from_peer, None, text))
 
     def passes(self, data: bytes, transport: Transport, *, is_from_peer: bool) -> None:
-        """Tell what is in a message."""
+        """Report the frames of a message."""
         try:
             maps = maps_of(data, transport.subprotocol)
         except ValueError as error:
@@ -124,7 +124,7 @@ class _Line:
 
 
 class _End:
-    """One of the two connections of a line. A receiver."""
+    """One of the two connections of a line; it is a receiver."""
 
     other: _End
 
@@ -133,7 +133,7 @@ class _End:
         self._line = line
         self._is_peer = is_peer
         self._early: list[bytes] = []
-        """What came before the other connection stood."""
+        """Messages that came before the other connection was open."""
 
     def opened(self, transport: Transport) -> None:
         self.transport = transport
@@ -161,7 +161,7 @@ class _End:
 
 
 def _as_text(value: Any) -> Any:
-    """Return a value with its `bin`, and whatever JSON has no form for, as text."""
+    """Return a value in which `bin` values, and others without a JSON form, are text."""
     if isinstance(value, dict):
         return {str(name): _as_text(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -172,7 +172,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _beginning(data: bytes) -> str:
-    """Return how a message begins that could not be read, up to what may open a door."""
+    """Return the beginning of an unreadable message, up to the first field that may hold a secret."""
     ends = [place + len(name) for name in OPENS_DOORS if (place := data.find(name.encode())) >= 0]
     shown = data[: min([*ends, _SHOWN_BYTES])]
     return f"{shown!r}{'...' if len(data) > len(shown) else ''}"

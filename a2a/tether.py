@@ -1,10 +1,10 @@
 """Tie a program to its supervisor's life, then become that program.
 
 A stand-alone script of the standard library: `python -I -S tether.py PID COMMAND...`. `supervisor` runs its text, which
-no update of this package takes away. The process keeps its id, so whoever looks sees the program itself. However the
-supervisor ends, `kill -9` included, the program is killed: on Linux by the kernel, elsewhere by a small process that
-looks once a second. With `--group` behind the PID what the program has started and left in its group is killed with it,
-however the program ends.
+an update of this package cannot take away. The process keeps its id, so process listings show the program itself.
+However the supervisor ends, even by `kill -9`, the program is killed: on Linux by the kernel, elsewhere by a small
+process that looks once a second. With `--group` after the PID, everything that the program started and left in its
+group is killed too, however the program ends.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LOOK_AGAIN = 1.0
 
 
 def main(arguments: list[str]) -> int:
-    """Tie this process to its parent and become the command. Returns only where that did not work."""
+    """Tie this process to its parent and become the command. Returns only if that fails."""
     parent, command = int(arguments[0]), arguments[1:]
     tie(parent)
     if os.getppid() != parent:
-        return 128 + signal.SIGKILL  # it ended before the tie was there
+        return 128 + signal.SIGKILL  # the parent ended before the tie was made
     if command[0] == "--group":
         command = command[1:]
         tie_group()
@@ -52,10 +52,10 @@ def tie(parent: int, *, platform: str = sys.platform) -> None:
 
 
 def kernel_tie() -> Callable[[], object]:
-    """Return what has Linux kill the process that calls it when its parent ends.
+    """Return a function that has Linux kill the calling process when its parent ends.
 
-    In two steps for a copy of a process with threads, which must not import any more. What counts as the parent's end
-    is that of the thread that has forked.
+    It has two steps for a copy of a process with threads, which must not import anything. The kernel counts the end of
+    the thread that forked as the parent's end.
     """
     import ctypes
 
@@ -64,7 +64,7 @@ def kernel_tie() -> Callable[[], object]:
 
 
 def tie_group() -> None:
-    """Have the group that this process leads killed when this process has ended."""
+    """Have the group that this process leads killed once this process has ended."""
     leader = os.getpid()
     ended = os.pidfd_open(leader) if hasattr(os, "pidfd_open") else None
     between = os.fork()
@@ -73,10 +73,10 @@ def tie_group() -> None:
         if ended is not None:
             os.close(ended)
         return
-    # A grandchild, which nobody who waits for the program's children finds among them.
+    # A grandchild: the program's parent must not find it among the program's children.
     os.setsid()
     if os.fork() == 0:
-        for held in {0, 1, 2} - {ended}:  # whoever reads what the program writes waits for the end of all that could
+        for held in {0, 1, 2} - {ended}:  # readers of the program's output wait until every writer has closed it
             with contextlib.suppress(OSError):
                 os.close(held)
         _wait_for(leader, ended)
@@ -96,7 +96,7 @@ def _wait_for(process: int, ended: int | None) -> None:
 
 
 def watch(program: int, parent: int, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Kill the program, our parent, when its own parent is gone; end when it has ended by itself."""
+    """Kill the program, our parent, when its own parent is gone; return when it has ended by itself."""
     while os.getppid() == program:
         try:
             os.kill(parent, 0)
@@ -104,7 +104,7 @@ def watch(program: int, parent: int, *, pause: Callable[[float], None] = time.sl
             os.kill(program, signal.SIGKILL)
             return
         except PermissionError:
-            pass  # it lives, under another user
+            pass  # it is alive, under another user
         pause(LOOK_AGAIN)
 
 
