@@ -1,7 +1,7 @@
 """Canonical JSON (RFC 8785) and the hashes built on it.
 
 Hashes stand for content across languages, so every peer must turn equal values into equal bytes. Used by the codec's
-callers and the engine; knows nothing of messages.
+callers and by the engine; it does not know messages.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from pydantic_core import PydanticSerializationError, to_json
 __all__ = ["NUMBER_MAX", "canonical", "content_hash", "result_hash"]
 
 NUMBER_MAX = 2**53 - 1
-"""The largest whole number that travels: every language can hold it (spec WIRE-8)."""
+"""The largest whole number on the wire: every language can hold it (spec WIRE-8)."""
 _quote_short = json.encoder.encode_basestring
 _SHORT = 128
-"""Characters up to which the encoder of the standard library is the faster one; a mebibyte takes it 2.3 ms, and 0.4."""
+"""Characters up to which the standard library's encoder is faster; for a mebibyte it takes 2.3 ms, the other 0.4."""
 _LARGE = 64 * 1024
-"""Bytes from which on a text is not decoded to be encoded again with the rest, which takes a mebibyte 0.13 ms."""
+"""Bytes from which a text stays encoded: decoding and encoding it again with the rest takes 0.13 ms for a mebibyte."""
 
 
 def canonical(value: Any) -> bytes:
-    """Encode a JSON value as RFC 8785 demands.
+    """Encode a JSON value as RFC 8785 requires.
 
     Raises:
-        ValueError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, or something JSON does not have.
+        ValueError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, or a value that JSON does not have.
     """
     pieces: list[str | bytes] = []
     _write(value, pieces)
     try:
         try:
             return "".join(cast(list[str], pieces)).encode()
-        except TypeError:  # there is a large text among them
+        except TypeError:  # there is a large text among the pieces
             return b"".join([_joined(kind, run) for kind, run in groupby(pieces, type)])
     except UnicodeEncodeError as error:
         raise ValueError(f"text with a lone surrogate has no UTF-8 form: {error}") from error
@@ -49,7 +49,7 @@ def content_hash(header: Any, payload: bytes) -> str:
 
 
 def result_hash(outcome: str, payload: bytes) -> str:
-    """Return the hash that names a result (spec REPORT-2): that of its outcome and its payload."""
+    """Return the hash that names a result (spec REPORT-2), from its outcome and its payload."""
     head = _RESULT_HEADS.get(outcome)
     if head is None:
         return content_hash({"outcome": outcome}, payload)
@@ -60,7 +60,7 @@ def _hashed(head: bytes, payload: bytes) -> str:
     if len(payload) < _LARGE:
         return "sha256:" + hashlib.sha256(head + payload).hexdigest()
     hasher = hashlib.sha256(head)
-    hasher.update(payload)  # not copied to stand behind its head
+    hasher.update(payload)  # avoids a copy of the payload behind the head
     return "sha256:" + hasher.hexdigest()
 
 
@@ -69,18 +69,18 @@ def _joined(kind: type, run: Iterable[Any]) -> bytes:
 
 
 def _quote(text: str) -> str | bytes:
-    """Return a text as JSON has it; a large one as the bytes it becomes."""
+    """Return a text as a JSON string; a large one as bytes."""
     if len(text) <= _SHORT:
         return _quote_short(text)
     try:
         quoted = to_json(text)
         return quoted if len(quoted) > _LARGE else quoted.decode()
     except PydanticSerializationError:
-        return _quote_short(text)  # a lone surrogate, about which whoever encodes the whole has better words
+        return _quote_short(text)  # a lone surrogate; `canonical` raises a better error for it
 
 
 def _write(value: Any, out: list[str | bytes]) -> None:
-    kind = type(value)  # nearly always one of JSON's own, of which a comparison tells sooner than `isinstance`
+    kind = type(value)  # nearly always one of JSON's own types; comparing them is faster than `isinstance`
     if kind is str:
         out.append(_quote(value))
     elif kind is dict:
@@ -109,7 +109,7 @@ def _write(value: Any, out: list[str | bytes]) -> None:
         out.append(str(value))
     elif isinstance(value, float):
         out.append(_number(value))
-    elif isinstance(value, str):  # from here on subclasses of what is above
+    elif isinstance(value, str):  # from here on, subclasses of the types above
         out.append(_quote(value))
     elif isinstance(value, dict):
         _write(dict(value), out)
@@ -153,4 +153,4 @@ def _number(value: float) -> str:
 _RESULT_HEADS = {
     outcome: canonical({"outcome": outcome}) + b"\n" for outcome in ("completed", "failed", "rejected", "canceled")
 }
-"""Each task has this hash computed three times: by who reports, by the coordinator, and by who confirms."""
+"""Each task needs this hash three times: in the worker, the coordinator, and the delegator that confirms."""

@@ -1,8 +1,8 @@
 """Bytes to frames and back, in both encodings, with every limit on size, depth and count.
 
-A frame is an envelope and a message. A WebSocket message carries one or more frames: concatenated MessagePack maps,
-or one JSON object a line. Decoding never raises: what cannot be read becomes a `BadFrame` that says which error to
-answer, and whether the connection can go on. This is the only file that knows msgpack; it does not know sessions.
+A frame is an envelope and a message. A WebSocket message carries one or more frames: concatenated MessagePack maps, or
+one JSON object a line. Decoding never raises: unreadable input becomes a `BadFrame` that says which error to answer
+with, and whether the connection can go on. This is the only file that knows msgpack; it does not know sessions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Encoding = Literal["a2a.coord+msgpack", "a2a.coord+json"]
 MSGPACK: Encoding = "a2a.coord+msgpack"
 JSON: Encoding = "a2a.coord+json"
 SUBPROTOCOLS: tuple[Encoding, ...] = (MSGPACK, JSON)
-"""WebSocket subprotocols, best first. They name the encoding only; the version is agreed in the handshake."""
+"""WebSocket subprotocols, best first. They name only the encoding; the handshake agrees on the version."""
 
 _LIFTED = {"task": "task", "fence": "fence", "generation": "gen", "payload": "payload"}
 """Message fields that travel in the envelope, and their names there."""
@@ -53,20 +53,20 @@ _LIFTED = {"task": "task", "fence": "fence", "generation": "gen", "payload": "pa
 
 @dataclass(frozen=True, slots=True)
 class FrameLimits:
-    """What a decoder takes (spec LIMIT-2). Beyond one of these the answer is `too_large`.
+    """The limits of a decoder (spec LIMIT-2). The answer to input that exceeds one is `too_large`.
 
-    What cannot be delimited ends the connection as well; a payload that is too large is refused on its own.
+    Input that cannot be delimited also ends the connection; a payload that is too large is refused alone.
     """
 
     message_max_bytes: int = 4 * 1024 * 1024
-    """One WebSocket message. A task with a megabyte each way fits; memory for one peer stays small."""
+    """Bytes in one WebSocket message. A task with a megabyte each way fits; memory for one peer stays small."""
     payload_max_bytes: int = 2 * 1024 * 1024
     frames_max: int = 1024
     """Frames in one message."""
     depth_max: int = 32
-    """Nesting of the envelope and body. A payload is opaque, so what users nest does not count."""
+    """Nesting of the envelope and body. Payloads are opaque, so the nesting of users' data does not count."""
     items_max: int = 65_536
-    """Keys and list items in one message: a megabyte of nested brackets costs 0.4 s without it."""
+    """Keys and list items in one message: without this limit, a megabyte of nested brackets costs 0.4 s."""
 
 
 @dataclass(slots=True)
@@ -76,32 +76,32 @@ class Frame:
     id: str
     message: Message
     re: str | None = None
-    """The request this answers."""
+    """The id of the request this answers."""
     sender: str | None = None
-    """Stamped by the coordinator; what a peer writes here is not looked at."""
+    """Set by the coordinator, which ignores what a peer writes here."""
     to: str | None = None
     mseq: int | None = None
-    """Position in the receiver's mailbox; absent on what did not come through it."""
+    """Position in the receiver's mailbox; absent on frames that did not come through it."""
     ttl_ms: int | None = None
-    """Time left for it, in the sender's eyes; durations need no common clock."""
+    """Time left for the frame, as the sender sees it; durations need no common clock."""
     trace: str | None = None
     ext: dict[str, Any] | None = None
     must: bool = False
-    """A receiver that does not know the kind has to give up rather than go on."""
+    """Whether a receiver that does not know the kind has to give up rather than go on."""
     slack_ms: int | None = None
-    """For how long the sender does without the reply (spec RPC-7)."""
+    """For how long the sender can do without the reply (spec RPC-7)."""
 
 
 @dataclass(slots=True)
 class BadFrame:
-    """Something that came and was not a frame."""
+    """Input that was not a frame."""
 
     code: ErrorCode
     detail: str
     fatal: bool
-    """The rest of the message cannot be trusted: answer, then close."""
+    """Whether the rest of the message cannot be trusted: answer, then close."""
     id: str | None = None
-    """The frame's id, where it could be read."""
+    """The frame's id, if it could be read."""
     kind: str | None = None
 
 
@@ -120,7 +120,7 @@ _plans: dict[type, _Plan] = {}
 
 
 def _plan(kind: type) -> _Plan:
-    """For each field: attribute, wire name, in the envelope?, made of structs?, absent when empty?"""
+    """Return for each field: attribute, wire name, in the envelope?, made of structs?, absent when empty?"""
     known = _plans.get(kind)
     if known is not None:
         return known
@@ -145,7 +145,7 @@ def _has_struct(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Turn structs, alone or in a list, into what the encoders know."""
+    """Turn structs, alone or in a list, into values that the encoders know."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, Struct | Message):
@@ -205,18 +205,19 @@ def _text(value: object) -> str:
 _pack: Callable[[Any], bytes] = (
     msgpack.packb if msgpack.Packer.__module__ == "msgpack.fallback" else msgpack.Packer().pack
 )
-"""Encode a value. A packer is made once, while `msgpack.packb` makes one a call: one that is compiled runs no Python
-between the first byte and the last, so that threads take turns with it. One in Python does, where none was built."""
+"""Encode a value. This packer is made once, where `msgpack.packb` makes one per call: a compiled packer runs no Python
+between the first byte and the last, so that threads can take turns with it. If only the Python one is available,
+`packb` is used."""
 _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text)
-"""Made once: `json.dumps` makes one a call where it is asked for anything but the defaults."""
+"""Made once: `json.dumps` makes an encoder per call unless all its options are the defaults."""
 
 
 UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What `encode` raises for what has no form on the wire."""
+"""The errors that `encode` raises for a value without a form on the wire."""
 
 
 def without_form(frame: Frame) -> str:
-    """Return which field of a frame has no form on the wire, and what it holds; nothing where each of them has one."""
+    """Return the first field of a frame that has no form on the wire, with its value; an empty text if all have one."""
     told = _to_map(frame)
     try:
         return _without_form(told | told.pop("body"), "")
@@ -233,7 +234,7 @@ def _without_form(value: Any, where: str) -> str:
         inside = enumerate(value)
     else:
         wanted = _wanted(value)
-        # A text is not shown: it may be a secret.
+        # A text is not shown, because it may be a secret.
         came = "one" if isinstance(value, str) else f"{value!r:.200}"
         return f"{where}: expected {wanted}, got {came}" if wanted else ""
     found = (_without_form(item, f"{where}.{name}" if where else str(name)) for name, item in inside)
@@ -241,7 +242,7 @@ def _without_form(value: Any, where: str) -> str:
 
 
 def _wanted(value: Any) -> str:
-    """Return what was expected in place of a value that every language and both encodings have no form for."""
+    """Return what was expected in place of a value without a form in every language and both encodings."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -260,7 +261,7 @@ def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
     """Encode frames as one WebSocket message.
 
     Raises:
-        UNENCODABLE: a field holds what the wire has no form for: a bug on this side.
+        UNENCODABLE: a field has a value without a form on the wire: a bug on this side.
     """
     if encoding == MSGPACK:
         return b"".join([_pack(_to_map(frame)) for frame in frames])
@@ -273,7 +274,7 @@ def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
 _Validate = Callable[[object], Message]
 
 _readers: dict[type, tuple[_Validate, tuple[tuple[str, str], ...]]] = {}
-"""Message class to its validator and the (field, envelope name) pairs it takes from the envelope."""
+"""Message class to its validator, and the (field, envelope name) pairs that come from the envelope."""
 
 
 def _reader(kind: type[Message]) -> tuple[_Validate, tuple[tuple[str, str], ...]]:
@@ -281,13 +282,13 @@ def _reader(kind: type[Message]) -> tuple[_Validate, tuple[tuple[str, str], ...]
     if known is not None:
         return known
     lifted = tuple((item.name, _LIFTED[item.name]) for item in fields(kind) if item.name in _LIFTED)  # type: ignore[arg-type]
-    # Built when a kind is first met: all of them at once would be felt at every start.
+    # Built when a kind is first met: building all at once would slow down every start.
     reader = _readers[kind] = (SchemaValidator(_exact(TypeAdapter(kind).core_schema)).validate_python, lifted)
     return reader
 
 
 def _exact(schema: Any) -> Any:
-    """Have a number or a boolean taken as such only (spec WIRE-8): left alone, pydantic reads `"3"` as 3, 1 as true."""
+    """Make numbers and booleans strict (spec WIRE-8): by default, pydantic reads `"3"` as 3, and 1 as true."""
     if isinstance(schema, dict):
         exact = {name: _exact(part) for name, part in schema.items()}
         return exact | {"strict": True} if schema.get("type") in ("int", "float", "bool") else exact
@@ -297,11 +298,11 @@ def _exact(schema: Any) -> Any:
 
 
 _UNPACKER_KEPT_BYTES = 64 * 1024
-"""Of a message behind which its unpacker is kept for the next: its buffer stays as large as it has become."""
+"""The largest message after which the unpacker is kept for the next: its buffer never shrinks."""
 
 
 class Decoder:
-    """Turns messages into frames, one message after the other: of one connection, or of all that one thread reads."""
+    """Turns messages into frames, one message at a time: those of one connection, or all that one thread reads."""
 
     def __init__(self, encoding: Encoding, limits: FrameLimits | None = None) -> None:
         self.encoding = encoding
@@ -309,8 +310,8 @@ class Decoder:
         self._items = 0
         self._containers = 0
         self._unpacker: Any = None
-        """Kept from message to message: it has 41 kB, and to make one is to clear them. One for each message cost a
-        quarter of all unpacking, and more where the processor's caches were cold."""
+        """Kept from message to message: it has 41 kB, which have to be cleared to make one. One per message cost a
+        quarter of all unpacking, and more with cold processor caches."""
         self._json_decoder = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=_no_constant)
 
     def decode(self, data: bytes) -> list[Frame | BadFrame]:
@@ -350,7 +351,7 @@ class Decoder:
 
     def _msgpack(self, data: bytes) -> Iterable[object]:
         limits = self.limits
-        # It comes back only from the end of a message: in the middle of one it would take the next for the rest.
+        # It is put back only after a complete message: inside one, it would take the next message for the rest.
         unpacker, self._unpacker = self._unpacker or self._new_unpacker(), None
         end = unpacker.tell() + len(data)
         unpacker.feed(data)
@@ -413,7 +414,7 @@ class Decoder:
         if not _TEXT.issuperset(map(type, value)):
             wrong = next(key for key in value if type(key) is not str)
             raise _Refusal(ErrorCode.MALFORMED, f"a map's keys are strings, this one is {_named(wrong)}", fatal=True)
-        # The types of nearly every map are looked at without a step of Python for each item.
+        # For nearly every map, this checks the types without a step of Python for each item.
         if not _HARMLESS.issuperset(map(type, value.values())):
             for item in value.values():
                 if type(item) not in _HARMLESS:
@@ -429,7 +430,7 @@ class Decoder:
         return items
 
     def _count_lists(self, value: object) -> None:
-        """Do for the lists of a JSON frame what `_list` does for MessagePack: the JSON parser has no hook for them."""
+        """Do for the lists of a JSON frame what `_list` does for MessagePack: the JSON parser has no hook for lists."""
         if isinstance(value, dict):
             for item in value.values():
                 self._count_lists(item)
@@ -460,7 +461,7 @@ class Decoder:
             return BadFrame(
                 ErrorCode.MALFORMED, f"{kind}: a body is a map, this is {_named(body)}", False, frame_id, kind
             )
-        # Fewer containers than levels allowed cannot be nested too deep; nearly every frame ends here.
+        # With no more containers than allowed levels, nothing is nested too deep; nearly every frame ends here.
         if containers > self.limits.depth_max and _too_deep(raw, self.limits.depth_max):
             return BadFrame(
                 ErrorCode.TOO_LARGE, f"{kind}: nested deeper than {self.limits.depth_max}", True, frame_id, kind
@@ -509,16 +510,16 @@ _ENVELOPE: tuple[tuple[str, str, type[Any]], ...] = (
     ("ext", "ext", dict),
     ("must", "must", bool),
 )
-"""What a frame may have beside its message: attribute, wire name, type."""
+"""The envelope's fields beside the message's: attribute, wire name, type."""
 
 
 def maps_of(data: bytes, encoding: str) -> list[dict[Any, Any]]:
-    """Return the frames of a message as the maps they are, whether a `Decoder` would take them or not.
+    """Return the frames of a message as plain maps, even if a `Decoder` would refuse them.
 
-    For whoever only shows them; nothing is decided by them.
+    For display only; nothing is decided by them.
 
     Raises:
-        ValueError: they are no maps of this encoding.
+        ValueError: they are not maps in this encoding.
     """
     try:
         if encoding == JSON:
@@ -541,7 +542,7 @@ def _validated(validate: _Validate, kind: type[Message], values: dict[str, Any])
         return validate(values)
     except ValidationError:
         # Nil equals absent, and an integral float is an integer (spec WIRE-8). Few frames have either, so they are
-        # looked for only where they may be the trouble.
+        # converted only if validation fails.
         nested = {name for _, name, _, has_struct, _ in _plan(kind) if has_struct}
         given = {name: _no_nil(item) if name in nested else item for name, item in _no_nil(values).items()}
         return validate(_whole(given))
@@ -556,7 +557,7 @@ def _no_nil(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Return a value with each integral float as the integer it is the same as; no canonical form differs by it."""
+    """Return a value with each integral float as the equal integer; the canonical form stays the same."""
     if isinstance(value, dict):
         return {name: _whole(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -605,14 +606,14 @@ _HARMLESS = frozenset({str, dict, list, bool, type(None)})
 
 
 def _check(item: Any) -> None:
-    """Refuse what has no form in every language and in both encodings (spec WIRE-8)."""
+    """Refuse a value without a form in every language and both encodings (spec WIRE-8)."""
     kind = type(item)
     if kind is int:
         fits = -NUMBER_MAX <= item <= NUMBER_MAX
     elif kind is float:
         fits = math.isfinite(item)
     elif kind is bytes:
-        if item.isascii():  # it is UTF-8 then, and no text of the same length has to be made to see it
+        if item.isascii():  # then it is UTF-8, and no text of that length has to be made to find out
             return
         try:
             item.decode()
@@ -639,7 +640,7 @@ def _no_constant(name: str) -> object:
 
 
 _WANTS_A_NUMBER = frozenset({"greater_than_equal", "less_than_equal", "int_type"})
-"""What pydantic finds where a number should stand."""
+"""The pydantic error types for a value that should be a number."""
 
 
 def _explain(error: ValidationError) -> str:
@@ -647,13 +648,13 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     wanted = first["msg"]
-    if first["type"] == "missing":  # pydantic names what it is missing from
+    if first["type"] == "missing":  # pydantic names the container of a missing field
         came = "none"
-        if where in _LIFTED:  # in the body nobody looks for it (spec WIRE-4)
+        if where in _LIFTED:  # in the body, nobody looks for it (spec WIRE-4)
             wanted = f"{wanted} in the envelope"
     elif first["type"] in _WANTS_A_NUMBER and isinstance(first["input"], int | float):
         came = repr(first["input"])
-    else:  # what stands where a text should may be a secret
+    else:  # a value in place of a text may be a secret
         came = _named(first["input"])
     if first["type"] == "string_pattern_mismatch":
         wanted = PATTERNS.get(first["ctx"]["pattern"], wanted)
@@ -665,26 +666,26 @@ def _explain(error: ValidationError) -> str:
 # Storage --------------------------------------------------------------------------------------------------------------
 
 _ASIDE = 1
-"""MessagePack's extension type for a byte string that is kept elsewhere. On the wire no extension is spoken."""
+"""MessagePack's extension type for a byte string that is kept elsewhere. The wire has no extension types."""
 
 
 def pack(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
-    """Encode plain data for the ledger; `default` turns what is not plain into something that is."""
+    """Encode plain data for the ledger; `default` converts other values to plain ones."""
     return _pack(value) if default is None else cast(bytes, msgpack.packb(value, default=default))
 
 
 def aside(number: int) -> object:
-    """Return what `pack` writes for a byte string that is kept beside the bytes, and `unpack` puts in again."""
+    """Return the value that `pack` writes for a byte string kept beside the bytes; `unpack` puts the string back."""
     return msgpack.ExtType(_ASIDE, number.to_bytes(4, "big"))
 
 
 def unpack(data: bytes, beside: Sequence[bytes] = ()) -> Any:
-    """Decode what `pack` wrote, with the byte strings that are kept beside it in their places.
+    """Decode the output of `pack`, with the byte strings kept beside it put back in their places.
 
-    The ledger is our own file, so only its form is checked.
+    The ledger is our own file, so only the form is checked.
 
     Raises:
-        ValueError: not what `pack` wrote, or a byte string is not there.
+        ValueError: the data is not the output of `pack`, or a byte string is missing.
     """
 
     def put_in(code: int, number: bytes) -> bytes:

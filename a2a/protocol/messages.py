@@ -5,7 +5,7 @@ A message is a slotted dataclass. Its field names are the wire's in Python form 
 None is absent. `payload` and every other field of type bytes is UTF-8 JSON that the coordinator stores, hashes and
 relays, but never reads (spec WIRE-5).
 
-`KINDS` maps the wire's kind to the class. Nothing here knows of bytes: that is the codec's work.
+`KINDS` maps the wire's kind to the class. This module does not know bytes; the codec does.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Message:
 
 
 class Struct:
-    """Base of what messages are made of."""
+    """Base of the structures that messages contain."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = _WIRE
@@ -167,7 +167,7 @@ class Struct:
 
 @dataclass(slots=True)
 class Credit(Message):
-    """How much an agent takes on: attempts at work at once, and mailbox entries on the wire unacknowledged."""
+    """How much an agent takes on: attempts under way at once, and unacknowledged mailbox entries on the wire."""
 
     kind = "credit"
     tasks: Annotated[int, Field(ge=0, le=100_000)] = 0
@@ -185,15 +185,15 @@ class Held(Struct):
 
 @dataclass(slots=True)
 class HeldStill(Held):
-    """An attempt the agent still works on, as it says when it comes back (spec HELLO-6)."""
+    """An attempt the agent still works on, named when it comes back (spec HELLO-6)."""
 
     proof: Annotated[str, Field(max_length=512)] = ""
-    """What its offer brought."""
+    """From its offer."""
 
 
 @dataclass(slots=True)
 class Resume(Struct):
-    """Where the agent's mailbox cursor stands."""
+    """The position of the agent's mailbox cursor."""
 
     last_mseq: Uint = 0
 
@@ -204,15 +204,15 @@ class Hello(Message):
 
     kind = "hello"
     versions: Annotated[list[str], Field(min_length=2, max_length=2)]
-    """Oldest and newest version spoken."""
+    """The oldest and the newest version that the agent speaks."""
     agent_id: AgentId
     instance_id: Identifier
     incarnation: Uint
-    # What opens doors is in no log: people pass those on.
+    # No log shows the secrets below: people pass logs on.
     token: Annotated[str, Field(max_length=512)] = field(default="", repr=False)
-    """Opens the door of the namespace."""
+    """Admits to the namespace."""
     secret: Annotated[str, Field(max_length=512)] | None = field(default=None, repr=False)
-    """Shows that this is the principal it was first; drawn by the peer, or issued in an earlier welcome."""
+    """Shows that this is the same principal as at first; drawn by the peer, or issued in an earlier welcome."""
     operator_token: Annotated[str, Field(max_length=512)] | None = field(default=None, repr=False)
     """Carries the operator's role."""
     card: Annotated[AgentCard, InCanonicalForm] | None = None
@@ -225,7 +225,7 @@ class Hello(Message):
 
 @dataclass(slots=True)
 class Limits(Struct):
-    """What the coordinator allows on this connection, and what it expects (spec LIMIT-1)."""
+    """What the coordinator allows and expects on this connection (spec LIMIT-1)."""
 
     message_max_bytes: Uint
     payload_max_bytes: Uint
@@ -239,7 +239,7 @@ class Limits(Struct):
 
 @dataclass(slots=True)
 class HeldVerdict(Struct):
-    """What became of an attempt the agent said it holds."""
+    """The verdict on an attempt that the agent said it holds."""
 
     task: Identifier
     fence: Uint
@@ -257,14 +257,14 @@ class Welcome(Message):
     epoch: Uint
     """Counts the coordinator's starts on this ledger."""
     durability: Literal["fsync", "os", "memory"]
-    """What an answer is worth: see spec DURABLE-1."""
+    """How durable an answer is: see spec DURABLE-1."""
     limits: Limits
     next_mseq: Uint
-    """The mailbox entry that comes next."""
+    """The number of the next mailbox entry."""
     role: Literal["member", "operator"] = "member"
     resumed: bool = False
     secret: str | None = field(default=None, repr=False)
-    """Issued once, to the first hello of a principal that shows none: keep it."""
+    """Issued once, to the first hello of a principal that shows none; the agent keeps it."""
     held: list[HeldVerdict] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
 
@@ -276,7 +276,7 @@ class Bye(Message):
     kind = "bye"
     reason: str = ""
     drain: bool = False
-    """The agent is not coming back soon: what it holds goes to others at once, and counts against nobody."""
+    """The agent will not be back soon: what it holds goes to others at once, and counts against nobody."""
 
 
 @dataclass(slots=True)
@@ -313,33 +313,33 @@ class AgentUpdate(Message):
     labels: Labels | None = None
     card: Annotated[AgentCard, InCanonicalForm] | None = None
     grace_ms: Milliseconds | None = None
-    """With `draining`: give back what is held within this time; absent, it may be finished."""
+    """With `draining`: give back what is held within this time; if absent, it may be finished."""
 
 
 @dataclass(slots=True)
 class AgentForget(Message):
-    """An operator has an agent forgotten that does not come back, or the secret that it has lost (spec REG-7)."""
+    """The operator has the coordinator forget an agent that will not come back, or its lost secret (spec REG-7)."""
 
     kind = "agent.forget"
     agent: AgentId
     secret_only: bool = False
-    """Leave the agent as it is: whoever says hello in the name of its principal next has all that is open."""
+    """Keep the agent: the next process that says hello for its principal takes over everything that is open."""
 
 
 @dataclass(slots=True)
 class AgentForgotten(Message):
-    """What there was to forget; a repeat finds nothing any more."""
+    """What there was to forget; a repeat finds nothing."""
 
     kind = "agent.forgotten"
     known: bool = False
-    """Something was known of the agent: a card, or a mailbox."""
+    """Whether the coordinator knew the agent: a card, or a mailbox."""
     bound: bool = False
-    """Its principal was bound to a secret, and is no more."""
+    """Whether its principal was bound to a secret, and no longer is."""
 
 
 @dataclass(slots=True)
 class AgentFilter(Struct):
-    """Which agents; every field given must hold. An empty filter is everybody."""
+    """Selects agents; every field given must hold. An empty filter selects everybody."""
 
     agent: AgentId | None = None
     skill: Identifier | None = None
@@ -369,13 +369,13 @@ class AgentInfo(Struct):
     labels: dict[str, str] = field(default_factory=dict)
     credit: Uint = 0
     holding: list[str] = field(default_factory=list)
-    """Tasks it holds or was offered."""
+    """The tasks it holds or was offered."""
     seen_ms: Uint | None = None
-    """Milliseconds since its last frame; absent where it is away."""
+    """Milliseconds since its last frame; absent while it is away."""
     refused: list[JsonObject] = field(default_factory=list)
-    """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
+    """Hellos in its name that were refused, each with `agent`, `kind`, `code`, `detail`, `at`, `times`."""
     quarantine: JsonObject | None = None
-    """While it gets no offers, as processes take it from each other: `conflict`, `leftMs`."""
+    """Set while it gets no offers because processes take it from each other: `conflict`, `leftMs`."""
 
 
 @dataclass(slots=True)
@@ -385,7 +385,7 @@ class AgentFound(Message):
     kind = "agent.found"
     agents: list[AgentInfo]
     refused: list[JsonObject] = field(default_factory=list)
-    """Hellos in the name of the agent that was asked for, where it has no card on file; as in an agent's own."""
+    """Refused hellos in the name of the agent asked for, if it has no card on file; as in `AgentInfo`."""
 
 
 @dataclass(slots=True)
@@ -402,7 +402,7 @@ class AgentEvent(Message):
 
 @dataclass(slots=True)
 class TaskLimits(Struct):
-    """How often a task may go wrong before it has failed, and when it must have ended."""
+    """How often a task may go wrong before it fails, and when it must have ended."""
 
     deadline_ms: Milliseconds | None = None
     attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -415,7 +415,7 @@ class TaskLimits(Struct):
 
 @dataclass(slots=True)
 class Timers(Struct):
-    """Durations of one task, where they differ from the namespace's (spec TIME-1)."""
+    """Durations of one task that differ from the namespace's (spec TIME-1)."""
 
     heartbeat_ms: Annotated[Milliseconds, Field(ge=20)] | None = None
     lease_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
@@ -430,7 +430,7 @@ class Timers(Struct):
 
 @dataclass(slots=True)
 class TaskDelegate(Message):
-    """Have a task done (spec TASK-1). Key: (parent task or principal, `key`)."""
+    """Delegate a task (spec TASK-1). Key: (parent task or principal, `key`)."""
 
     kind = "task.delegate"
     key: Key
@@ -444,18 +444,18 @@ class TaskDelegate(Message):
     timers: Timers = field(default_factory=Timers)
     on_parent_end: Literal["cancel", "abandon", "detach"] = "cancel"
     budget: Budget | None = None
-    """What it, and all below it, may use; taken out of the budget above it (spec BUDGET-2)."""
+    """What the task and all tasks below it may use; taken out of the budget above it (spec BUDGET-2)."""
     on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue"
     """What happens while no process of the delegator's principal is connected (spec TASK-12)."""
     loss_ms: Milliseconds = 60_000
-    """With `cancel`: how long nobody may be there."""
+    """With `cancel`: how long all of them may be away."""
     redrive_of: Identifier | None = None
     """The ended task that this one tries again."""
 
 
 @dataclass(slots=True)
 class TaskCreated(Message):
-    """The task exists, now or since the same key came before."""
+    """The task exists, created now or earlier with the same key."""
 
     kind = "task.created"
     task: Identifier
@@ -467,7 +467,7 @@ class TaskCreated(Message):
 
 @dataclass(slots=True)
 class Answer(Struct):
-    """What was answered to one of the task's questions."""
+    """The answer to one of the task's questions."""
 
     ask_no: Uint
     payload: bytes
@@ -500,21 +500,21 @@ class PriorAttempt(Struct):
     end: str
     """`lapsed`, `declined`, `unanswered`, `yielded`, `handed_off`, `asked`, or the outcome it reported."""
     at: Uint
-    """When it ended, in milliseconds since the epoch, the coordinator's clock."""
+    """When it ended, in milliseconds since the epoch, by the coordinator's clock."""
     ran_ms: Milliseconds = 0
     detail: str = ""
-    """Why, in the words of whoever ended it."""
+    """The reason, in the words of whoever ended it."""
     usage: Usage | None = None
     progress_no: Uint = 0
     note: str | None = None
-    """What it was at last, as far as it told."""
+    """Its last progress note, if it sent one."""
     payload: bytes | None = None
-    """What it had to say to the next one when it handed the task on: a JSON array of A2A Parts."""
+    """Its message to the next attempt when it handed the task on: a JSON array of A2A Parts."""
 
 
 @dataclass(slots=True)
 class Dossier(Struct):
-    """What the next attempt should know of those before it (spec OFFER-8)."""
+    """What the next attempt should know of the earlier ones (spec OFFER-8)."""
 
     attempts: list[PriorAttempt] = field(default_factory=list)
     evidence: list[JsonObject] = field(default_factory=list)
@@ -525,7 +525,7 @@ class Dossier(Struct):
 
 @dataclass(slots=True)
 class Checkpoint(Struct):
-    """Where an earlier attempt stood (spec CHECK-3)."""
+    """The state in which an earlier attempt stood (spec CHECK-3)."""
 
     cp_no: Uint
     fence: Uint
@@ -536,7 +536,7 @@ class Checkpoint(Struct):
 
 @dataclass(slots=True)
 class Steer(Struct):
-    """What the delegator said while the work was under way."""
+    """The delegator's word while the work was under way."""
 
     steer_no: Uint
     payload: bytes
@@ -560,7 +560,7 @@ class TaskOffer(Message):
     fence: Uint
     attempt: Uint
     granted: bool
-    """The lease is current already; if not, work begins after `task.accept` was answered."""
+    """Whether the lease is already current; if not, work begins once `task.accept` is answered."""
     offer_ms: Milliseconds
     """How long the coordinator waits for the first sign of life."""
     lease_ms: Milliseconds
@@ -581,17 +581,17 @@ class TaskOffer(Message):
     dossier: Dossier | None = None
     """Absent on the first attempt."""
     budget: Budget | None = None
-    """What is left for it."""
+    """What is left of the task's budget."""
     claims: list[GrantedName] = field(default_factory=list)
     proof: str = ""
-    """Shows that the fence is of this ledger (spec DURABLE-7)."""
+    """Shows that the fence belongs to this ledger (spec DURABLE-7)."""
     effect_scope: str = ""
-    """Tells the task's effect keys from those of other ledgers (spec FENCE-8)."""
+    """Distinguishes the task's effect keys from those of other ledgers (spec FENCE-8)."""
 
 
 @dataclass(slots=True)
 class TaskAccept(Message):
-    """The agent takes the offer and asks whether it still stands (spec OFFER-4)."""
+    """The agent accepts the offer and asks whether it still stands (spec OFFER-4)."""
 
     kind = "task.accept"
     task: Identifier
@@ -600,7 +600,7 @@ class TaskAccept(Message):
 
 @dataclass(slots=True)
 class TaskDecline(Message):
-    """The agent does not take the offer (spec OFFER-5)."""
+    """The agent declines the offer (spec OFFER-5)."""
 
     kind = "task.decline"
     task: Identifier
@@ -611,7 +611,7 @@ class TaskDecline(Message):
 
 @dataclass(slots=True)
 class TaskLease(Message):
-    """The lease is current and runs this much longer; the answer to an accept or a heartbeat."""
+    """The lease is current, and has this much time left; the answer to an accept or a heartbeat."""
 
     kind = "task.lease"
     task: Identifier
@@ -622,13 +622,13 @@ class TaskLease(Message):
 
 @dataclass(slots=True)
 class TaskHeartbeat(Message):
-    """The attempt is alive, and how far it is; volatile (spec LEASE-2)."""
+    """The attempt is alive, with its progress; volatile (spec LEASE-2)."""
 
     kind = "task.heartbeat"
     task: Identifier
     fence: Uint
     progress_no: Uint = 0
-    """Grows with every piece of progress; alive and progressing are two signals."""
+    """Grows with every sign of progress: being alive and making progress are two signals."""
     progress_bp: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """Basis points: 10,000 is done."""
     note: Annotated[str, Field(max_length=2_000)] | None = None
@@ -650,7 +650,7 @@ class TaskCheckpoint(Message):
     payload: bytes
     """A JSON array of A2A Parts."""
     base_cp: Uint = 0
-    """The checkpoint before it that the attempt knows of; 0 is none."""
+    """The newest earlier checkpoint that the attempt knows of; 0 if none."""
     format: Annotated[str, Field(max_length=128)] = ""
     portable: bool = True
     """Whether another agent can go on from it."""
@@ -671,12 +671,12 @@ class TaskArtifact(Message):
     append: bool = False
     last_chunk: bool = True
     digest: Digest | None = None
-    """With the last chunk: the hash of all chunks in a row, for the coordinator to compare."""
+    """With the last chunk: the hash of all chunks concatenated, for the coordinator to compare."""
 
 
 @dataclass(slots=True)
 class TaskAsk(Message):
-    """The attempt needs an answer: from the agent to the coordinator, from there to the delegator (spec ASK-1)."""
+    """The attempt needs an answer; sent to the coordinator, and from there to the delegator (spec ASK-1)."""
 
     kind = "task.ask"
     task: Identifier
@@ -688,26 +688,26 @@ class TaskAsk(Message):
     hold: Literal["hot", "cold"] = "hot"
     timeout_ms: Milliseconds | None = None
     default: bytes | None = None
-    """The answer if none comes; without it the task fails."""
+    """The answer if none comes in time; without it the task fails."""
     auth: bool = False
-    """The question is for credentials: A2A's AUTH_REQUIRED."""
+    """Whether the question is for credentials: A2A's AUTH_REQUIRED."""
 
 
 @dataclass(slots=True)
 class TaskAnswer(Message):
-    """The answer: from the delegator to the coordinator, from there to the attempt (spec ASK-3)."""
+    """The answer; sent by the delegator to the coordinator, and from there to the attempt (spec ASK-3)."""
 
     kind = "task.answer"
     task: Identifier
     ask_no: Uint
     payload: bytes
     if_gen: Uint | None = None
-    """Only if the task's generation is still this one."""
+    """Accept it only if this is still the task's generation."""
 
 
 @dataclass(slots=True)
 class TaskSteer(Message):
-    """A word while the work is under way: delegator to coordinator, and from there to the attempt (spec STEER-1)."""
+    """A word while the work is under way; sent to the coordinator, and from there to the attempt (spec STEER-1)."""
 
     kind = "task.steer"
     task: Identifier
@@ -716,9 +716,9 @@ class TaskSteer(Message):
     payload: bytes
     """A JSON array of A2A Parts."""
     if_gen: Uint | None = None
-    """Only if the task's generation is still this one."""
+    """Accept it only if this is still the task's generation."""
     mode: Literal["enqueue", "interrupt"] = "enqueue"
-    """`interrupt`: the attempt is to give the task back; the next one begins with the word."""
+    """With `interrupt` the attempt has to give the task back; the next one begins with the word."""
     steer_no: Uint = 0
     """Counts the words of a task; set by the coordinator."""
 
@@ -731,11 +731,11 @@ class TaskHandoff(Message):
     task: Identifier
     fence: Uint
     to: AgentId | None = None
-    """The agent that shall have it next."""
+    """The id of the next agent."""
     requires: Requirements | None = None
-    """What the next agent must be, beside what the task asks for."""
+    """Requirements for the next agent, in addition to the task's own."""
     payload: bytes | None = None
-    """A note for it: a JSON array of A2A Parts."""
+    """A message for it: a JSON array of A2A Parts."""
     usage: Annotated[Usage, InCanonicalForm] | None = None
 
 
@@ -758,7 +758,7 @@ class ArtifactRef(Struct):
 
 @dataclass(slots=True)
 class PatchRef(Struct):
-    """Something that a result patches, and the revision of it that the patch was made for (spec PATCH-1)."""
+    """A thing that a result patches, and the revision that the patch is for (spec PATCH-1)."""
 
     of: Key
     base: Key
@@ -766,7 +766,7 @@ class PatchRef(Struct):
 
 @dataclass(slots=True)
 class Seen(Struct):
-    """A key of a context, and the revision of it that was seen; 0: it was not there."""
+    """A key of a context, and the revision that was seen; 0 if there was none."""
 
     key: Key
     rev: Uint
@@ -774,7 +774,7 @@ class Seen(Struct):
 
 @dataclass(slots=True)
 class StaleBasis(Struct):
-    """A decision that a result relies on, and that has moved since (spec CTX-10)."""
+    """A decision that a result relies on and that has moved since (spec CTX-10)."""
 
     key: str
     seen: Uint
@@ -797,16 +797,16 @@ class TaskReport(Message):
     artifacts: Annotated[list[ArtifactRef], Field(max_length=1_000)] = field(default_factory=list)
     """Streamed artifacts that are part of the result (spec ART-4)."""
     steer_no: Uint = 0
-    """The newest word of the delegator that the attempt has seen."""
+    """The delegator's newest word that the attempt has seen."""
     basis: Annotated[list[Seen], Field(max_length=1_000)] = field(default_factory=list)
-    """Keys of the task's context that the result relies on (spec CTX-10)."""
+    """The keys of the task's context that the result relies on (spec CTX-10)."""
     patches: Annotated[list[PatchRef], Field(max_length=16)] = field(default_factory=list)
-    """What the result patches (spec PATCH-1)."""
+    """The patches of the result (spec PATCH-1)."""
 
 
 @dataclass(slots=True)
 class TaskVerdict(Message):
-    """What the coordinator made of a report."""
+    """The coordinator's verdict on a report."""
 
     kind = "task.verdict"
     task: Identifier
@@ -817,7 +817,7 @@ class TaskVerdict(Message):
 
 @dataclass(slots=True)
 class TaskReview(Message):
-    """A result waits for the delegator's word (spec ACCEPT-2)."""
+    """A result waits for the delegator to confirm it (spec ACCEPT-2)."""
 
     kind = "task.review"
     task: Identifier
@@ -828,14 +828,14 @@ class TaskReview(Message):
     agent: str
     confirm_ms: Milliseconds
     unseen_steer: bool = False
-    """The worker reported before it saw the delegator's newest word."""
+    """Whether the worker reported before it saw the delegator's newest word."""
     stale_basis: list[StaleBasis] = field(default_factory=list)
-    """Decisions that the result relies on, and that have moved since."""
+    """Decisions that the result relies on and that have moved since."""
 
 
 @dataclass(slots=True)
 class TaskConfirm(Message):
-    """The delegator's word on exactly this result (spec ACCEPT-3). Key: (task, rev)."""
+    """The delegator's verdict on exactly this result (spec ACCEPT-3). Key: (task, rev)."""
 
     kind = "task.confirm"
     task: Identifier
@@ -847,12 +847,12 @@ class TaskConfirm(Message):
     payload: bytes | None = None
     """Feedback for the next revision: a JSON array of A2A Parts."""
     if_gen: Uint | None = None
-    """Only if the task's generation is still this one."""
+    """Accept it only if this is still the task's generation."""
 
 
 @dataclass(slots=True)
 class TaskSettled(Message):
-    """The task has ended; to its delegator with the result, to the worker whose result it was without."""
+    """The task has ended; sent to its delegator with the result, and to the worker of the result without it."""
 
     kind = "task.settled"
     task: Identifier
@@ -920,48 +920,48 @@ Resources = Annotated[list[Resource], Field(min_length=1, max_length=64)]
 
 @dataclass(slots=True)
 class ClaimAcquire(Message):
-    """Have some names, all of them or none (spec CLAIM-3). Key: (task and fence or agent's instance, `claimNo`)."""
+    """Claim names, all of them or none (spec CLAIM-3). Key: (task and fence or agent's instance, `claimNo`)."""
 
     kind = "claim.acquire"
     claim_no: Annotated[int, Field(ge=1, le=2**53 - 1)]
     """Grows with every new claim under the same key."""
     claims: Resources
     task: Identifier | None = None
-    """The task they are for; absent, they are the agent's own."""
+    """The task the names are for; if absent, they are the agent's own."""
     fence: Uint | None = None
-    """The attempt they are for."""
+    """The attempt the names are for."""
     ttl_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
     """When the claim ends unless it is renewed."""
     wait_ms: Milliseconds = 0
-    """How long to stand in line; 0: not at all."""
+    """How long to wait in line; 0: not at all."""
     priority: Priority = 0
     preemptible: bool = False
-    """Whether one of higher priority may have it back."""
+    """Whether a claim of higher priority may take it back."""
 
 
 @dataclass(slots=True)
 class ClaimGranted(Message):
-    """The names are its owner's: the answer to an acquire or a renewal, or the end of a wait (spec CLAIM-3)."""
+    """The claim is granted: the answer to an acquire or a renewal, or the end of a wait (spec CLAIM-3)."""
 
     kind = "claim.granted"
     claim_no: Uint
     claim_fence: Uint
-    """For whoever guards the resources: greater than those of all claims on these names before."""
+    """Greater than the fence of every earlier claim on these names; for whatever guards the resources."""
     claims: Resources
     task: Identifier | None = None
     fence: Uint | None = None
     ttl_ms: Milliseconds | None = None
-    """What is left of its time; absent, it lasts as long as the attempt."""
+    """The claim's remaining time; if absent, it lasts as long as the attempt."""
 
 
 @dataclass(slots=True)
 class ClaimQueued(Message):
-    """The claim stands in line; word comes by mailbox (spec CLAIM-5)."""
+    """The claim stands in line; the answer comes by mailbox (spec CLAIM-5)."""
 
     kind = "claim.queued"
     claim_no: Uint
     position: Uint
-    """1: it is the next, of those that wait for any of its names."""
+    """Its place among the claims that wait for any of its names; 1 is the next."""
     task: Identifier | None = None
     fence: Uint | None = None
 
@@ -987,17 +987,17 @@ class ClaimRenew(Message):
     kind = "claim.renew"
     claim_fence: Uint
     ttl_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
-    """From now on; absent, as long as it was asked for."""
+    """The time from now on; if absent, the time it was asked for."""
 
 
 @dataclass(slots=True)
 class ClaimRelease(Message):
-    """Give a claim back, or wait for it no longer (spec CLAIM-6). Key: the claim."""
+    """Give a claim back, or stop waiting for it (spec CLAIM-6). Key: the claim."""
 
     kind = "claim.release"
     claim_fence: Uint | None = None
     claim_no: Uint | None = None
-    """In place of its fence, which one that still waits does not have."""
+    """Instead of its fence, which a waiting claim does not have."""
     task: Identifier | None = None
     fence: Uint | None = None
 
@@ -1017,11 +1017,11 @@ class ClaimPreempt(Message):
 
 @dataclass(slots=True)
 class ClaimList(Message):
-    """Who has and who waits for what."""
+    """Who holds claims, and who waits for them."""
 
     kind = "claim.list"
     name: ResourceName | None = None
-    """Only what conflicts with this name, claimed alone."""
+    """Only claims that conflict with this name if it is claimed alone."""
     task: Identifier | None = None
     """Only the claims of this task."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -1029,12 +1029,12 @@ class ClaimList(Message):
 
 @dataclass(slots=True)
 class ClaimPage(Message):
-    """Claims: first those that are held, by their fences, then those that wait, the next first."""
+    """Claims: first those that are held, by fence, then those that wait, the next first."""
 
     kind = "claim.page"
     claims: list[JsonObject]
     more: bool = False
-    """There are others that were not named."""
+    """Whether there are claims that are not listed."""
 
 
 # Conflicts ------------------------------------------------------------------------------------------------------------
@@ -1049,12 +1049,12 @@ class Subject(Struct):
     agent: str
     result_hash: Digest
     group: Uint
-    """Those with the same number are the same, in the eyes of the comparator."""
+    """Subjects with the same number are equal for the comparator."""
 
 
 ConflictKind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
 Topic = Annotated[str, Field(max_length=1_024)]
-"""What a conflict is about: `task:`, `context:`, `resource:` or `agent:` and a name."""
+"""The object of a conflict: `task:`, `context:`, `resource:` or `agent:` and a name."""
 
 
 @dataclass(slots=True)
@@ -1062,48 +1062,48 @@ class RaisedSubject(Struct):
     """One of the things that contradict each other: a task, a key's revision, a fence or a value (spec CONFLICT-11)."""
 
     task: Identifier | None = None
-    """Its newest result."""
+    """The task whose newest result it is."""
     context_id: Identifier | None = None
     key: Key | None = None
     rev: Uint | None = None
-    """Of the key in that context."""
+    """The revision of the key in that context."""
     resource: ResourceName | None = None
     fence: Uint | None = None
-    """Shown for the resource."""
+    """The fence shown for the resource."""
     value: bytes | None = None
-    """What the one who raises it says itself: JSON."""
+    """A value of the raiser's own: JSON."""
 
 
 @dataclass(slots=True)
 class ConflictRaise(Message):
-    """Somebody says that things contradict each other (spec CONFLICT-11). Key: (principal, kind, object, subjects)."""
+    """A report that things contradict each other (spec CONFLICT-11). Key: (principal, kind, object, subjects)."""
 
     kind = "conflict.raise"
     conflict_kind: ConflictKind
     subjects: Annotated[list[RaisedSubject], Field(min_length=1, max_length=1_000)]
     object: Topic = ""
-    """What it is about, where the subjects do not say it."""
+    """The object, if the subjects do not imply it."""
     claim: Annotated[str, Field(max_length=2_000)] = ""
-    """In which way they do, in a few words."""
+    """How they contradict each other, in a few words."""
     payload: bytes = b"[]"
     """The evidence: a JSON array of A2A Parts."""
 
 
 @dataclass(slots=True)
 class ConflictRaised(Message):
-    """The conflict it is, or was before (spec CONFLICT-12)."""
+    """The conflict that was raised, now or earlier (spec CONFLICT-12)."""
 
     kind = "conflict.raised"
     conflict: Identifier
     created: bool
-    """False: it was there."""
+    """False if the conflict already existed."""
     is_open: bool
     object: Topic
 
 
 @dataclass(slots=True)
 class ConflictOpened(Message):
-    """Things contradict each other; to every party (spec CONFLICT-2)."""
+    """Things contradict each other; sent to every party (spec CONFLICT-2)."""
 
     kind = "conflict.opened"
     conflict: Identifier
@@ -1113,16 +1113,16 @@ class ConflictOpened(Message):
     subjects: list[Subject]
     your_role: Literal["author", "delegator", "raiser"]
     task: Identifier | None = None
-    """The task whose results they are, where there is one."""
+    """The task whose results they are, if there is one."""
     object: str = ""
-    """What it is about."""
+    """The conflict's object."""
     respond_by_ms: Milliseconds = 0
     """Time left to take a position."""
 
 
 @dataclass(slots=True)
 class ConflictPosition(Message):
-    """What a party has to say; kept with the conflict, and shown to whoever decides (spec CONFLICT-4)."""
+    """A party's position; kept with the conflict, and shown to those who decide (spec CONFLICT-4)."""
 
     kind = "conflict.position"
     conflict: Identifier
@@ -1138,13 +1138,13 @@ class ConflictVote(Message):
     kind = "conflict.vote"
     conflict: Identifier
     choice: Identifier | None = None
-    """The subject that stands, by its `ref`; absent, none of them."""
+    """The `ref` of the subject that stands; if absent, none of them."""
     reasons: Annotated[str, Field(max_length=8_000)] = ""
 
 
 @dataclass(slots=True)
 class ConflictAppeal(Message):
-    """A party does not accept how a conflict was decided; once, and to a higher rung (spec CONFLICT-8)."""
+    """A party appeals against the outcome of a conflict; once, and to a higher rung (spec CONFLICT-8)."""
 
     kind = "conflict.appeal"
     conflict: Identifier
@@ -1155,28 +1155,28 @@ class ConflictAppeal(Message):
 
 @dataclass(slots=True)
 class ConflictResolved(Message):
-    """How a conflict was decided; to every party (spec CONFLICT-7)."""
+    """The outcome of a conflict; sent to every party (spec CONFLICT-7)."""
 
     kind = "conflict.resolved"
     conflict: Identifier
     outcome: Literal["select", "merge", "reject_all", "moot"]
     rationale: str
     by: str
-    """The rung that decided, or who did."""
+    """The rung or the person that decided."""
     task: Identifier | None = None
     object: str = ""
-    """What it was about."""
+    """The conflict's object."""
     ref: str | None = None
-    """The subject that stands; of a merge the task that made it."""
+    """The subject that stands; after a merge, the task that made it."""
     dissent: list[str] = field(default_factory=list)
-    """The subjects that do not."""
+    """The subjects that do not stand."""
     appeal_by_ms: Milliseconds = 0
     """Time left to appeal."""
 
 
 @dataclass(slots=True)
 class ConflictGet(Message):
-    """Show a conflict with its evidence, and the results themselves where `content` is true."""
+    """Show a conflict with its evidence, and with the results themselves if `content` is true."""
 
     kind = "conflict.get"
     conflict: Identifier
@@ -1185,16 +1185,16 @@ class ConflictGet(Message):
 
 @dataclass(slots=True)
 class ConflictFound(Message):
-    """A conflict's record (spec CONFLICT-9); what is in payloads travels beside it, unread."""
+    """A conflict's record (spec CONFLICT-9); payloads travel beside it, unread."""
 
     kind = "conflict.found"
     conflict: Identifier
     view: JsonObject
     payloads: list[JsonObject] = field(default_factory=list)
-    """`ref`, `party` or `raiser`, and `payload`: the subjects, and what parties and raisers had to say; an
-    appeal has its `ground` beside its `party`."""
+    """The payloads of subjects, parties and raisers, each with `ref`, `party` or `raiser`, and `payload`; an appeal has
+    its `ground` beside its `party`."""
     refused: list[JsonObject] = field(default_factory=list)
-    """Requests about it that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
+    """Requests about it that were refused, each with `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 
 
 @dataclass(slots=True)
@@ -1224,24 +1224,24 @@ class ConflictPage(Message):
 
 @dataclass(slots=True)
 class CoordinatorGet(Message):
-    """How does the coordinator stand? (spec READ-7)"""
+    """Show the state of the coordinator (spec READ-7)."""
 
     kind = "coordinator.get"
 
 
 @dataclass(slots=True)
 class Amount(Struct):
-    """How much there is of something."""
+    """An amount of something."""
 
     what: str
     count: Uint
     most: Uint | None = None
-    """How much there may be, where that is bounded."""
+    """The limit, if there is one."""
 
 
 @dataclass(slots=True)
 class CoordinatorFound(Message):
-    """How the coordinator stands; it may be as of a second ago."""
+    """The state of the coordinator, at most a second old."""
 
     kind = "coordinator.found"
     namespace: str
@@ -1249,15 +1249,15 @@ class CoordinatorFound(Message):
     lsn: Uint
     """The position of the newest record."""
     up_ms: Uint
-    """Time since it has started."""
+    """Time since its start."""
     tasks: dict[str, Uint] = field(default_factory=dict)
-    """State to how many tasks are in it, of those that have not ended."""
+    """State to the number of open tasks in it."""
     amounts: list[Amount] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class TaskGet(Message):
-    """Show a task, with its input, artifacts and result where `content` is true."""
+    """Show a task, with its input, artifacts and result if `content` is true."""
 
     kind = "task.get"
     task: Identifier
@@ -1266,20 +1266,20 @@ class TaskGet(Message):
 
 @dataclass(slots=True)
 class TaskFound(Message):
-    """A task as A2A shows it; what is in payloads travels beside it, unread."""
+    """A task as A2A shows it; payloads travel beside it, unread."""
 
     kind = "task.found"
     task: Identifier
     generation: Uint
     view: JsonObject
-    """An A2A Task without artifacts; `metadata` has what A2A has no field for."""
+    """An A2A Task without artifacts; `metadata` has the fields that A2A does not define."""
     payload: bytes | None = None
     """The result: a JSON array of A2A Artifacts."""
     input: bytes | None = None
     artifacts: list[JsonObject] = field(default_factory=list)
     """Provisional artifacts: `artifactId`, `name`, `fence`, `chunks` (each a JSON array of Parts)."""
     asks: list[JsonObject] = field(default_factory=list)
-    """Questions: `askNo`, `payload`, and `answer` where there is one."""
+    """Questions, each with `askNo`, `payload`, and `answer` if there is one."""
 
 
 @dataclass(slots=True)
@@ -1292,10 +1292,10 @@ class TaskList(Message):
     parent: str | None = None
     context_id: str | None = None
     before: str | None = None
-    """The last task of the page before."""
+    """The last task of the previous page."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     dead_letter: bool = False
-    """Only those that were given up after several agents had lost them."""
+    """Only tasks that were given up after several agents had lost them."""
 
 
 @dataclass(slots=True)
@@ -1309,7 +1309,7 @@ class TaskPage(Message):
 
 @dataclass(slots=True)
 class TaskWatch(Message):
-    """Send what happened to a task since `from_gen`, then what happens (spec WATCH-1)."""
+    """Send the events of a task since `from_gen`, then new ones as they happen (spec WATCH-1)."""
 
     kind = "task.watch"
     task: Identifier
@@ -1319,7 +1319,7 @@ class TaskWatch(Message):
 
 @dataclass(slots=True)
 class TaskEventNotice(Message):
-    """Something happened to a watched task. Progress has no generation of its own and may be lost."""
+    """An event of a watched task. Progress has no generation of its own and may be lost."""
 
     kind = "task.event"
     task: Identifier
@@ -1327,7 +1327,7 @@ class TaskEventNotice(Message):
     event: str
     state: str
     at: Uint
-    """Milliseconds since the epoch, the coordinator's clock."""
+    """Milliseconds since the epoch, by the coordinator's clock."""
     data: JsonObject = field(default_factory=dict)
     payload: bytes | None = None
 
@@ -1337,25 +1337,25 @@ class TaskEventNotice(Message):
 
 @dataclass(slots=True)
 class ContextValue(Struct):
-    """One revision of a key: what it was set to, when, and by whom."""
+    """One revision of a key: its value, its time and its author."""
 
     key: str
     rev: Uint
-    """Counts the writes of the key, from 1; 0: nobody has written it."""
+    """Counts the writes of the key, from 1; 0 if nobody has written it."""
     payload: bytes | None = None
-    """Any JSON value; absent where the key was deleted, or the value of an old revision is not kept any more."""
+    """Any JSON value; absent if the key was deleted, or the value of an old revision is no longer kept."""
     deleted: bool = False
     author: str = ""
     task: str | None = None
     fence: Uint | None = None
-    """The attempt that wrote it, where one did."""
+    """The attempt that wrote it, if one did."""
     at: Uint = 0
-    """Milliseconds since the epoch, the coordinator's clock."""
+    """Milliseconds since the epoch, by the coordinator's clock."""
     reason: str = ""
     decision: bool = False
-    """A result that relies on another revision is not taken unseen (spec CTX-10)."""
+    """Whether a result that relies on another revision has to be looked at first (spec CTX-10)."""
     guarded: bool = False
-    """Every write has to name the revision it replaces."""
+    """Whether every write has to name the revision it replaces."""
 
 
 @dataclass(slots=True)
@@ -1366,13 +1366,13 @@ class ContextRead(Message):
     context_id: Identifier
     keys: Annotated[list[Key], Field(max_length=10_000)] = field(default_factory=list)
     prefix: Annotated[str, Field(max_length=256)] | None = None
-    """Every key that begins so, where `keys` names none."""
+    """Every key with this prefix, if `keys` is empty."""
     at_rev: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
-    """This revision, of the one key named."""
+    """Only this revision, of the one key named."""
     history: bool = False
     """Every revision, the oldest first."""
     after: Key | None = None
-    """Go on behind this key."""
+    """Continue after this key."""
 
 
 @dataclass(slots=True)
@@ -1382,19 +1382,19 @@ class ContextValues(Message):
     kind = "context.values"
     context_id: Identifier
     lsn: Uint
-    """The context's newest write when this was read, for a watch to go on from."""
+    """The context's newest write at that time, for a watch to start from."""
     values: list[ContextValue] = field(default_factory=list)
     next_after: str | None = None
-    """There are more behind this key."""
+    """There are more keys after this one."""
 
 
 @dataclass(slots=True)
 class ContextOp(Struct):
-    """What becomes of one key: exactly one of `value`, `patch` and `delete`."""
+    """The change of one key: exactly one of `value`, `patch` and `delete`."""
 
     key: Key
     if_rev: Uint | None = None
-    """Only if this is the key's revision; 0: only if nobody has written it."""
+    """Write only if this is the key's revision; 0: only if nobody has written it."""
     value: bytes | None = None
     """Any JSON value."""
     patch: bytes | None = None
@@ -1406,7 +1406,7 @@ class ContextOp(Struct):
 
 @dataclass(slots=True)
 class ContextWrite(Message):
-    """Change a context, all of it or nothing (spec CTX-3). Key: (context, principal, `key`)."""
+    """Change a context, completely or not at all (spec CTX-3). Key: (context, principal, `key`)."""
 
     kind = "context.write"
     context_id: Identifier
@@ -1414,27 +1414,27 @@ class ContextWrite(Message):
     """Names the write."""
     ops: Annotated[list[ContextOp], Field(min_length=1, max_length=10_000)]
     depends: Annotated[list[Seen], Field(max_length=10_000)] = field(default_factory=list)
-    """Only if these are still what was seen."""
+    """Write only if these revisions are still current."""
     attempt: Held | None = None
-    """The attempt that writes: it has to be current."""
+    """The attempt that writes; its fence has to be current."""
     reason: Annotated[str, Field(max_length=2_000)] = ""
     rebases: bool = False
-    """Whether it looks at what is there and tries again, where it has lost: then no conflict opens (CONFLICT-14)."""
+    """Whether a losing writer reads the current values and tries again: then no conflict opens (CONFLICT-14)."""
 
 
 @dataclass(slots=True)
 class ContextWritten(Message):
-    """The write is true, now or since the same key came before."""
+    """The write is done, now or earlier with the same key."""
 
     kind = "context.written"
     context_id: Identifier
     revs: dict[str, Uint]
-    """Each key written, and the revision it became."""
+    """Each written key, with its new revision."""
 
 
 @dataclass(slots=True)
 class ContextWatch(Message):
-    """Send what was written to a context since `from_lsn`, then what is written (spec CTX-8)."""
+    """Send the writes to a context since `from_lsn`, then new ones as they happen (spec CTX-8)."""
 
     kind = "context.watch"
     context_id: Identifier
@@ -1450,9 +1450,9 @@ class ContextEventNotice(Message):
     kind = "context.event"
     context_id: Identifier
     lsn: Uint
-    """The write's place in the ledger: a watch goes on from here after a new connection."""
+    """The write's place in the ledger: after a reconnect, a watch goes on from here."""
     values: list[ContextValue] = field(default_factory=list)
-    """What it wrote, as far as it is watched; without the payload of what was overwritten since."""
+    """The values it wrote, as far as they are watched; without the payloads that were overwritten since."""
 
 
 # A2A's own operations -------------------------------------------------------------------------------------------------
@@ -1466,13 +1466,13 @@ class A2ACall(Message):
     operation: Annotated[str, Field(min_length=1, max_length=64)]
     """By A2A's name: `SendMessage`."""
     payload: bytes = b"{}"
-    """The operation's request, as A2A's JSON has it."""
+    """The operation's request, in A2A's JSON form."""
     version: Annotated[str, Field(max_length=32)] = "1.0"
-    """Of A2A; its service parameter `A2A-Version`."""
+    """A2A's version, from its service parameter `A2A-Version`."""
     extensions: Annotated[list[str], Field(max_length=64)] = field(default_factory=list)
-    """The URIs of its service parameter `A2A-Extensions`."""
+    """The URIs in its service parameter `A2A-Extensions`."""
     from_gen: Uint | None = None
-    """With `SubscribeToTask`: the newest generation the caller has (spec BIND-17)."""
+    """With `SubscribeToTask`: the newest generation that the caller has (spec BIND-17)."""
 
 
 @dataclass(slots=True)
@@ -1481,7 +1481,7 @@ class A2AResult(Message):
 
     kind = "a2a.result"
     payload: bytes
-    """As A2A's JSON has it."""
+    """In A2A's JSON form."""
 
 
 @dataclass(slots=True)
@@ -1490,9 +1490,9 @@ class A2AFault(Message):
 
     kind = "a2a.fault"
     code: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-    """JSON-RPC's or A2A's."""
+    """JSON-RPC's code or A2A's."""
     name: str
-    """What A2A calls it: `TaskNotFoundError`."""
+    """Its name in A2A: `TaskNotFoundError`."""
     message: str
     data: list[JsonObject] = field(default_factory=list)
     """Details, each with its `@type`."""
@@ -1506,9 +1506,9 @@ class A2AEvent(Message):
     task: Identifier
     generation: Uint
     payload: bytes
-    """A StreamResponse, as A2A's JSON has it."""
+    """A StreamResponse, in A2A's JSON form."""
     last: bool = False
-    """Nothing follows."""
+    """Whether this is the last one."""
 
 
 # Answers that many requests share -------------------------------------------------------------------------------------
@@ -1537,7 +1537,7 @@ class Error(Message):
 
 @dataclass(slots=True)
 class Unknown(Message):
-    """A kind this version does not know; answered, and fatal only where the sender said `must` (spec WIRE-7)."""
+    """A kind this version does not know; answered, and fatal only if the sender set `must` (spec WIRE-7)."""
 
     kind = "unknown"
     name: str
@@ -1663,4 +1663,4 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         A2ACall,
     }
 )
-"""What gets exactly one reply, again on every repeat, and stays in the sender's outbox until then (spec RPC-1)."""
+"""The kinds with exactly one reply, again on every repeat; they stay in the sender's outbox until then (spec RPC-1)."""

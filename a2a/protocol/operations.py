@@ -1,7 +1,7 @@
-"""What A2A's operations are asked with, and how a request is read and an error told (spec BIND).
+"""The requests of A2A's operations, how to read them, and how to report their errors (spec BIND).
 
-The shapes are those of A2A's protocol buffers in their JSON form; unknown fields stay. What came wrong raises `Fault`,
-which is told as `a2a.fault`. Nothing here knows what an operation does: that is the engine's.
+The shapes are those of A2A's protocol buffers in their JSON form; unknown fields stay. An invalid request raises
+`Fault`, which is answered as `a2a.fault`. This module does not know what an operation does; the engine does.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 BINDING = "urn:a2a-coordinator:binding:websocket:v1"
-"""Names this binding in an agent card, and in a message's metadata what is said to it alone."""
+"""The name of this binding in an agent card, and in a message's metadata, of the fields for it alone."""
 VERSION = "1.0"
 DEPTH_MAX = 100
-"""Nesting of a request or a result, the same as protocol buffers allow."""
+"""The deepest nesting of a request or a result, the same as in protocol buffers."""
 ITEMS_MAX = 65_536
-"""Keys and list items of a request in all, as in a frame (spec LIMIT-2): it is read while everybody waits."""
+"""The most keys and list items in a request, as in a frame (spec LIMIT-2): everybody waits while it is read."""
 _VIOLATIONS_MAX = 8
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
-"""In either alphabet, padded or not: so protocol buffers read it."""
+"""In either alphabet, padded or not, as protocol buffers read it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN = ConfigDict(extra="allow", strict=True)
 
@@ -57,7 +57,7 @@ class Fault(Exception):
     """An operation that is answered with one of A2A's errors.
 
     Attributes:
-        told: the error.
+        told: the error to answer with.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ def _has_one_content(part: JsonObject) -> JsonObject:
 
 
 Parts = Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1), FailFast()]
-"""The pieces of a message or an artifact (A2A 4.1.6). Of several that are wrong the first is told: each costs more to
-describe than to read."""
+"""The pieces of a message or an artifact (A2A 4.1.6). Only the first of several invalid parts is reported: each costs
+more to describe than to read."""
 Texts = Annotated[list[str], FailFast()]
-"""As with parts."""
+"""Only the first invalid text is reported, as with parts."""
 
 
 class SendConfiguration(TypedDict, total=False):
@@ -131,7 +131,7 @@ class SentMessage(TypedDict, total=False):
 
 
 class SendMessageRequest(TypedDict, total=False):
-    """Of SendMessage and SendStreamingMessage (A2A 3.2.1)."""
+    """The request of SendMessage and SendStreamingMessage (A2A 3.2.1)."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     message: Required[SentMessage]
@@ -140,7 +140,7 @@ class SendMessageRequest(TypedDict, total=False):
 
 
 class GetTaskRequest(TypedDict, total=False):
-    """Of GetTask (A2A 3.1.3)."""
+    """The request of GetTask (A2A 3.1.3)."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     id: Required[Identifier]
@@ -148,7 +148,7 @@ class GetTaskRequest(TypedDict, total=False):
 
 
 class ListTasksRequest(TypedDict, total=False):
-    """Of ListTasks (A2A 3.1.4)."""
+    """The request of ListTasks (A2A 3.1.4)."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     contextId: str
@@ -171,7 +171,7 @@ class ListTasksRequest(TypedDict, total=False):
 
 
 class TaskRequest(TypedDict, total=False):
-    """Of CancelTask and SubscribeToTask (A2A 3.1.5, 3.1.6)."""
+    """The request of CancelTask and SubscribeToTask (A2A 3.1.5, 3.1.6)."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     id: Required[Identifier]
@@ -225,7 +225,7 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
     """Return an operation's request.
 
     Raises:
-        Fault: there is no such operation, or not in this version, or the request is not of its form.
+        Fault: the operation does not exist, or not in this version, or the request does not have its form.
     """
     if re.fullmatch(r"1\.0(\.\d+)?", version) is None:
         detail = f"A2A {version or '(no version)'} is not spoken here, {VERSION} is"
@@ -258,10 +258,10 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
 
 
 def _has_too_many(payload: bytes) -> bool:
-    """Tell whether JSON has too many keys and items, where its texts, commas or colons alone say so."""
+    """Tell whether JSON has too many keys and items, as far as its texts, commas or colons alone show."""
     if len(payload) <= ITEMS_MAX:
         return False
-    # A text has two marks, and a key may have one for its value.
+    # A text has two quotes, and a key may have a text as its value.
     if payload.count(b'"') - payload.count(b'\\"') > 4 * ITEMS_MAX:
         return True
     marks = _TEXT.sub(b"", payload)
@@ -273,11 +273,11 @@ def _too_many(operation: str) -> Fault:
 
 
 _EMPTY = ("contextId", "taskId", "mediaType", "filename")
-"""Texts which protocol buffers do not tell apart from absent ones where they are empty."""
+"""Texts for which protocol buffers do not distinguish empty and absent."""
 
 
 def _present(known: dict[str, Any], *nullable: str) -> dict[str, Any]:
-    """Leave out what is null, or such a text: in the JSON of protocol buffers that is the same as absent."""
+    """Leave out nulls, and empty texts of that kind: in the JSON of protocol buffers they equal absent fields."""
     return {
         name: value
         for name, value in known.items()
@@ -286,19 +286,19 @@ def _present(known: dict[str, Any], *nullable: str) -> dict[str, Any]:
 
 
 def _with_present(parts: Any) -> Any:
-    """Leave out of parts what is the same as absent: null is a value of `data` alone."""
+    """Leave out of parts the fields that equal absent ones: only `data` may be null."""
     if not isinstance(parts, list):
         return parts
     return [_present(part, "data") if isinstance(part, dict) else part for part in parts]
 
 
 def are_parts(value: Any) -> bool:
-    """Tell whether what an agent wrote is a list of A2A's Parts, with one at least."""
+    """Tell whether an agent's value is a non-empty list of A2A Parts."""
     return _is_of_form(_PARTS, _with_present(value))
 
 
 def are_artifacts(value: Any) -> bool:
-    """Tell whether what an agent wrote is a list of A2A's Artifacts."""
+    """Tell whether an agent's value is a list of A2A Artifacts."""
     return isinstance(value, list) and all(
         isinstance(one, dict) and _is_of_form(_ARTIFACT, _present(one) | {"parts": _with_present(one.get("parts"))})
         for one in value
@@ -314,10 +314,10 @@ def _is_of_form(form: TypeAdapter[Any], value: Any) -> bool:
 
 
 def decode(text: bytes) -> Any:
-    """Read JSON; what was read `encode` can write.
+    """Read JSON that `encode` can write again.
 
     Raises:
-        ValueError: it is none, or none that every language reads: a key repeats, it nests too deep, a number is
+        ValueError: it is not JSON, or not readable in every language: a key repeats, it nests too deep, a number is
             beyond all bounds, or a surrogate stands alone.
     """
     try:
@@ -353,13 +353,13 @@ def encode(value: Any) -> bytes:
     """Write JSON.
 
     Raises:
-        ValueError: there is none for it.
+        ValueError: the value has no JSON form.
     """
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def weight(value: Any) -> tuple[int, int]:
-    """Return how deep a value nests, and how many keys and items it has in all."""
+    """Return how deep a value nests, and how many keys and items it has in total."""
     depth, items, level = 0, 0, [value]
     while level:
         inner: list[Any] = []
@@ -378,7 +378,7 @@ def milliseconds_of(timestamp: str) -> int:
     """Return a timestamp of A2A in milliseconds since 1970, rounded up.
 
     Raises:
-        ValueError: it is none, or not in UTC.
+        ValueError: it is not a timestamp, or not in UTC.
     """
     time = datetime.fromisoformat(timestamp)
     if time.utcoffset() != timedelta(0):

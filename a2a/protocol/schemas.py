@@ -1,8 +1,8 @@
-"""What the specification takes from the code: a JSON Schema for each kind of frame, and the states with their diagram.
+"""The parts of the specification that come from the code: a JSON Schema for each kind of frame, and the state tables.
 
-The schemas describe the JSON form of a frame, envelope and body, as a sender writes it: unknown fields pass, absent
-fields have their defaults. They are built from the dataclasses of `messages`; nothing here writes a file. Used by
-`a2a schema export` and by the tests that keep `spec/` and the code equal; the protocol itself never reads a schema.
+The schemas describe the JSON form of a frame, envelope and body, as a sender writes it: unknown fields pass, and absent
+fields have their defaults. They are built from the dataclasses of `messages`; nothing here writes a file. Used by `a2a
+schema export` and by the tests that keep `spec/` and the code equal; the protocol itself never reads a schema.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["DIALECT", "NAMES", "described", "export", "session_table", "state_di
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = "urn:a2a-coordinator:v1:"
-"""Schemas are named, not located: nothing is ever fetched to validate a frame."""
+"""Schemas have names, not locations: nobody ever fetches anything to validate a frame."""
 
 _UINT = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 _BEFORE: dict[str, JsonSchemaValue] = {
@@ -46,18 +46,18 @@ _BEFORE: dict[str, JsonSchemaValue] = {
     "ext": {"description": "Extensions; not relayed.", "type": ["object", "null"]},
     "must": {"description": "Give up rather than go on where the kind is unknown.", "type": ["boolean", "null"]},
 }
-"""The envelope, but for what it carries of the message."""
+"""The envelope, except the fields it carries for the message."""
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes bytes as the JSON encoding does, says what a dataclass is for, and leaves out titles that say nothing."""
+    """Writes bytes as the JSON encoding does, adds descriptions of dataclasses, and omits titles that say nothing."""
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         return {"type": "string", "contentMediaType": "application/json"}
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         written = super().dataclass_schema(schema)
-        written.setdefault("description", inspect.getdoc(schema["cls"]) or "")  # up to 2.12 pydantic leaves it out
+        written.setdefault("description", inspect.getdoc(schema["cls"]) or "")  # pydantic up to 2.12 leaves it out
         return written
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -65,7 +65,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def described(kind: type) -> JsonSchemaValue:
-    """Return the schema of a class as the JSON encoding has its values."""
+    """Return the schema of a class for its values in the JSON encoding."""
     return TypeAdapter[Any](kind).json_schema(schema_generator=_Generator)
 
 
@@ -78,7 +78,7 @@ def export() -> dict[str, JsonSchemaValue]:
 
 
 def to_text(schema: JsonSchemaValue) -> str:
-    """Return a schema as its file has it, to the last byte."""
+    """Return a schema as the exact text of its file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -129,7 +129,7 @@ def state_table() -> str:
 
 
 def state_diagram() -> str:
-    """Return the same as a Mermaid diagram: one arrow from a state to the next, with all events that lead there."""
+    """Return the transitions as a Mermaid diagram: one arrow per pair of states, with all events that lead there."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued: created", "    [*] --> blocked: created as a group"]
     for state in TaskState:
         arrows: dict[TaskState, list[str]] = {}
@@ -143,7 +143,7 @@ def state_diagram() -> str:
 
 
 def session_table() -> str:
-    """Return what moves a connection on, as the Markdown table of the specification."""
+    """Return the messages that change a connection's state, as the Markdown table of the specification."""
     lines = ["| A connection is | After | It is |", "|--|--|--|"]
     lines += [f"| `{before}` | `{kind}` | `{after}` |" for (before, kind), after in SESSION.items()]
     return "\n".join(lines) + "\n"

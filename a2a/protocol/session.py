@@ -1,8 +1,8 @@
 """A peer's session with its coordinator, sans-I/O: handshake, outbox of requests, mailbox cursor.
 
-The session outlives connections. A request stays in the outbox until its reply has come and is sent again after every
-new handshake; a mailbox entry that comes twice is seen once. The session knows no transport and no task: it turns
-frames into events for its owner, and what its owner wants to say into frames.
+The session outlives connections. A request stays in the outbox until its reply arrives, and is sent again after every
+new handshake; a mailbox entry that arrives twice is seen once. The session knows neither transports nor tasks: it turns
+frames into events for its owner, and its owner's messages into frames.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ __all__ = [
 
 @dataclass(slots=True)
 class Identity:
-    """Who the peer is, and what opens the door."""
+    """The peer's ids, and the secrets it shows."""
 
     agent_id: str
     instance_id: str
     incarnation: int
     token: str = field(default="", repr=False)
     secret: str | None = field(default=None, repr=False)
-    """Set by the session when a welcome issues one; the owner keeps it for the next start."""
+    """Set by the session if a welcome issues one; the owner keeps it for the next start."""
     operator_token: str | None = field(default=None, repr=False)
     card: dict[str, Any] | None = None
     labels: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Identity:
 
 @dataclass(slots=True)
 class Welcomed:
-    """The handshake succeeded; the outbox is on its way again."""
+    """The handshake succeeded; the outbox is being sent again."""
 
     welcome: Welcome
 
@@ -94,11 +94,11 @@ class Reply:
 
 @dataclass(slots=True)
 class Notice:
-    """Something the coordinator says of its own accord: a mailbox entry, or a volatile frame."""
+    """A message that the coordinator sends unasked: a mailbox entry, or a volatile frame."""
 
     message: Message
     re: str | None = None
-    """The watch it belongs to, where there is one."""
+    """The id of the watch it belongs to, if any."""
 
 
 @dataclass(slots=True)
@@ -111,13 +111,13 @@ class Left:
 Event = Welcomed | TurnedAway | Reply | Notice | Left
 
 REPLY_SLACK_MS = 250
-"""How long the reply may be kept back to a request after which its owner goes on. What comes next mostly comes sooner,
-and has the reply in front of it, in one message."""
+"""How long the reply may be kept back if the request's owner goes on without it. The next message mostly comes sooner,
+and takes the reply along in front of it."""
 UNDER_WAY_MAX = 8 * 1024 * 1024
-"""Bytes of requests that may be without a reply on one connection, unless a single one has more; further ones wait.
-What a transport has to keep is bounded, and it would end each connection on which too much is said at once."""
+"""Bytes of requests that may be without a reply on one connection, unless a single one is larger; further ones wait. A
+transport keeps a bounded number of bytes, and would end each connection on which more is sent at once."""
 _ACK_SHARE = 8
-"""An acknowledgement is due once it covers this part of the frames that may be under way."""
+"""An acknowledgement is due once it covers this fraction of the frames that may be under way."""
 _VOLATILE = (
     *(TaskEventNotice, ContextEventNotice, AgentEvent, A2AEvent, A2AFault),
     *(TaskLease, TaskRevoke, Error, Pong),
@@ -133,11 +133,11 @@ class PeerSession:
 
     Args:
         identity: who the peer is.
-        new_id: returns a fresh frame id; the session itself draws nothing.
-        credit: what the peer takes on.
-        held: names the attempts still at work, for the hello.
-        puts_off: gets a request's id, the request and the error that answers it, and tells whether the owner will have
-            it said again by `say_again`: then it goes on to wait for a reply, and no `Reply` comes.
+        new_id: returns a fresh frame id; the session itself draws no random bits.
+        credit: how much the peer takes on.
+        held: returns the attempts still under way, for the hello.
+        puts_off: gets a request's id, the request and the error that answers it, and tells whether the owner will send
+            it again with `say_again`; then the session still waits for a reply, and returns no `Reply`.
     """
 
     def __init__(
@@ -158,15 +158,15 @@ class PeerSession:
         self._puts_off = puts_off
         self._outbox: dict[str, Frame] = {}
         self._forgotten: dict[str, int] = {}
-        """Requests that were sent on this connection, and whose reply nobody waits for any more; with their bytes."""
+        """Requests sent on this connection whose reply nobody waits for any longer, with their bytes."""
         self._later: dict[str, Frame] = {}
-        """Requests that wait until there is room for them, in their order."""
+        """Requests that wait for room, in order."""
         self._put_off: set[str] = set()
-        """Requests that were refused on this connection, and wait until their owner has them said again."""
+        """Requests that were refused on this connection and wait until their owner sends them again."""
         self._under_way = 0
-        """Bytes of the requests that were sent on this connection and have no reply yet."""
+        """Bytes of the requests sent on this connection that have no reply yet."""
         self._sent_before: frozenset[str] = frozenset()
-        """Requests that were sent on a connection before, and had no reply when it ended."""
+        """Requests sent on an earlier connection that had no reply when it ended."""
         self._out: list[Frame] = []
         self._hello_id = ""
         self._hello_credit = self.credit
@@ -175,7 +175,7 @@ class PeerSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake is done and the connection stands, as far as is known."""
+        """Whether the handshake is done and the connection still stands, as far as is known."""
         return self.state is SessionState.OPEN
 
     @property
@@ -184,22 +184,22 @@ class PeerSession:
         return len(self._outbox)
 
     def awaits(self, request: str) -> bool:
-        """Tell whether a request has no reply yet, and somebody cares for it."""
+        """Tell whether a request has no reply yet, and somebody waits for it."""
         return request in self._outbox
 
     # What the owner says ----------------------------------------------------------------------------------------------
 
     def request(self, message: Message, *, ttl_ms: int | None = None, slack_ms: int | None = None) -> str:
-        """Put a request into the outbox and return its id; `Reply` comes with the same id.
+        """Put a request into the outbox and return its id; its `Reply` has the same id.
 
         Args:
             message: the request.
-            ttl_ms: time left for it.
-            slack_ms: how long its owner does without the reply (spec RPC-7).
+            ttl_ms: the request's time left.
+            slack_ms: how long its owner can do without the reply (spec RPC-7).
 
         Raises:
-            LocalProtocolError: the message is not one that gets a reply.
-            TooLarge: its payload is larger than the coordinator takes (spec LIMIT-1).
+            LocalProtocolError: this kind of message gets no reply.
+            TooLarge: its payload is larger than the coordinator accepts (spec LIMIT-1).
         """
         if type(message) not in REQUESTS:
             raise LocalProtocolError(f"{message.kind} gets no reply; say it with tell()")
@@ -212,7 +212,7 @@ class PeerSession:
         return frame.id
 
     def _send(self, requests: Iterable[Frame]) -> None:
-        """Have requests sent, behind those that wait for room."""
+        """Send requests, after those that wait for room."""
         for request in requests:
             size = _size(request.message)
             if self._later or not self._has_room(size):
@@ -225,7 +225,7 @@ class PeerSession:
         return not self._under_way or self._under_way + size <= UNDER_WAY_MAX
 
     def _answered(self, size: int) -> None:
-        """A request of so many bytes has its reply: there is room for others."""
+        """Note that a request of this many bytes has its reply, which makes room for others."""
         self._under_way -= size
         while self._later:
             request = next(iter(self._later.values()))
@@ -237,7 +237,7 @@ class PeerSession:
             self._out.append(request)
 
     def excess(self, message: Message) -> str:
-        """Return in words by how much a payload is larger than the coordinator takes, or nothing. Spec LIMIT-1."""
+        """Return in words how far a payload exceeds the coordinator's limit, or an empty text (spec LIMIT-1)."""
         size, most = len(getattr(message, "payload", None) or b""), self.payload_max
         if size <= most:
             return ""
@@ -245,11 +245,11 @@ class PeerSession:
 
     @property
     def payload_max(self) -> int:
-        """How many bytes a payload may have, as far as it is known: before the first welcome it is not."""
+        """The most bytes a payload may have; not limited before the first welcome tells."""
         return NUMBER_MAX if self.welcome is None else self.welcome.limits.payload_max_bytes
 
     def unsendable(self, frame: Frame, code: ErrorCode, reason: str) -> list[Event]:
-        """Take note that a frame cannot be sent: a request is answered here, for it would be tried again for ever."""
+        """Note that a frame cannot be sent. A request is answered here, because it would be tried again forever."""
         if frame.id == self._hello_id:
             return [TurnedAway(Error(code, f"the hello cannot be sent: {reason}"))]
         if frame.id in self._forgotten:
@@ -264,21 +264,21 @@ class PeerSession:
 
     @property
     def message_max(self) -> int | None:
-        """How many bytes a message may have, or None as long as that is not known."""
+        """The most bytes a message may have, or None while that is not known."""
         return None if self.welcome is None else self.welcome.limits.message_max_bytes
 
     @property
     def frames_max(self) -> int:
-        """How many frames a message may have: before the first welcome there is a hello, and it is alone."""
+        """The most frames a message may have; before the first welcome there is only a hello, alone."""
         return 1 if self.welcome is None else self.welcome.limits.frames_per_message
 
     def was_sent(self, request: str) -> bool:
-        """Tell whether the coordinator may get a request that has no reply yet, also if it is forgotten now."""
+        """Tell whether the coordinator may receive a request that has no reply yet, even if it is forgotten now."""
         is_out = self.is_open and request not in self._later
         return request in self._outbox and (is_out or request in self._sent_before)
 
     def _note_sent(self) -> None:
-        """Nothing is sent on this connection any more: note what was, for the next one."""
+        """Record which requests were sent, for the next connection: nothing more is sent on this one."""
         unsent = self._later.keys() | {frame.id for frame in self._out}
         self._sent_before = frozenset(
             request for request in self._outbox if request not in unsent or request in self._sent_before
@@ -293,13 +293,13 @@ class PeerSession:
             self._forgotten[request] = _size(frame.message)
 
     def say_again(self, request: str) -> None:
-        """Send a request that was put off, unless it is forgotten, or was sent again by a new handshake."""
+        """Send a request that was put off, unless it was forgotten, or sent again by a new handshake."""
         if self.is_open and request in self._put_off:
             self._put_off.discard(request)
             self._send([self._outbox[request]])
 
     def tell(self, message: Message) -> str | None:
-        """Send something that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
+        """Send a message that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
         if not self.is_open:
             return None
         frame = Frame(self._new_id(), message)
@@ -307,26 +307,26 @@ class PeerSession:
         return frame.id
 
     def hurry(self) -> None:
-        """Have replies that may be kept back come now: they are sent in front of the answer to this (spec RPC-7)."""
+        """Fetch replies that may be kept back: they are sent in front of the answer to this ping (spec RPC-7)."""
         if any(frame.slack_ms for frame in self._outbox.values()):
             self.tell(Ping())
 
     def set_credit(self, credit: Credit) -> None:
-        """Take on more, or less."""
+        """Take on more attempts, or fewer."""
         self.credit = credit
         self.tell(credit)
 
     @property
     def owes_ack(self) -> bool:
-        """Whether mailbox entries have come that were not acknowledged on this connection."""
+        """Whether mailbox entries have arrived that were not acknowledged on this connection."""
         return self.is_open and self._cursor > self._acked
 
     def outgoing(self, *, is_ack_due: bool = True) -> list[Frame]:
-        """Return what is to be sent now, in order. One acknowledgement covers all mailbox entries received since.
+        """Return the frames to send now, in order. One acknowledgement covers all mailbox entries since the last.
 
         Args:
-            is_ack_due: else it waits until it covers a good part of the credit. Along with whatever else is sent it
-                would be a frame on each task's way: one at a time took 3 % longer so.
+            is_ack_due: False lets it wait until it covers a good part of the credit. Sent along with other frames it
+                would add a frame to each task: one task at a time took 3 % longer that way.
         """
         owed = self._cursor - self._acked
         is_due = is_ack_due or owed * _ACK_SHARE >= self.credit.frames
@@ -339,7 +339,7 @@ class PeerSession:
     # What the transport says ------------------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """A connection stands: greet."""
+        """Greet the coordinator on a new connection."""
         self.state = SessionState.GREETING
         self._out.clear()
         self._forgotten.clear()
@@ -367,17 +367,17 @@ class PeerSession:
         self._out.append(Frame(self._hello_id, hello))
 
     def disconnected(self) -> None:
-        """The connection is gone; what waits for a reply keeps waiting."""
+        """Note that the connection is gone; requests keep waiting for their replies."""
         if self.is_open:
             self._note_sent()
         self.state = SessionState.CLOSED
         self._out.clear()
 
     def receive(self, frame: Frame | BadFrame) -> list[Event]:
-        """Take one frame that arrived.
+        """Handle one frame that arrived.
 
         Raises:
-            RemoteProtocolError: the coordinator broke a rule; the connection has to be given up.
+            RemoteProtocolError: the coordinator broke a rule; the connection has to be closed.
         """
         if isinstance(frame, BadFrame):
             raise RemoteProtocolError(f"the coordinator sent what cannot be read: {frame.detail}")
@@ -400,7 +400,7 @@ class PeerSession:
             del self._outbox[frame.re]
             return [Reply(frame.re, request.message, message)]
         if frame.re is not None and frame.re in self._forgotten:
-            self._answered(self._forgotten.pop(frame.re))  # with a watch, its events are behind it
+            self._answered(self._forgotten.pop(frame.re))  # if it was a watch, its events follow
             return []
         if isinstance(message, Ping):
             self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))
@@ -411,7 +411,7 @@ class PeerSession:
             return [Left(message.reason)]
         if isinstance(message, _VOLATILE):
             return [Notice(message, frame.re)]
-        return []  # a kind that is not known here
+        return []  # a kind that is unknown here
 
     def _greeted(self, frame: Frame) -> list[Event]:
         message = frame.message
@@ -431,8 +431,8 @@ class PeerSession:
             self.identity.secret = message.secret
         self._cursor = self._acked = message.next_mseq - 1
         if self.credit != self._hello_credit:
-            self.tell(self.credit)  # it changed while the hello was on its way
-        # What was made before it was known how much is taken is answered here: sent, it would end the connection.
+            self.tell(self.credit)  # it changed while the hello was under way
+        # Requests made before the limit was known are answered here: sent, they would end the connection.
         replies = [
             Reply(request, frame.message, Error(ErrorCode.TOO_LARGE, excess))
             for request, frame in self._outbox.items()
@@ -453,7 +453,7 @@ class PeerSession:
 
 
 def _size(message: Message) -> int:
-    """Return how many bytes a request has in its payloads: what else is in it does not count beside them."""
+    """Return the bytes of a request's payloads; the rest of it is negligible."""
     if isinstance(message, ContextWrite):
         return sum(len(op.value or b"") + len(op.patch or b"") for op in message.ops)
     return len(getattr(message, "payload", None) or b"")

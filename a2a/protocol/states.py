@@ -1,7 +1,7 @@
-"""Every legal transition, as tables. A missing key is a refusal.
+"""The tables of all legal transitions. A missing key is a refusal.
 
-The engine asks `advance` before it records anything, the ledger asks it again when it applies the record, and the
-diagrams of the specification are drawn from the tables. What does not fit a table stands below it.
+The engine asks `advance` before it records anything, and the ledger asks it again when it applies the record; the
+diagrams of the specification are drawn from the tables. Rules that do not fit a table come after it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = [
 
 
 class TaskState(StrEnum):
-    """Where a task stands, as the coordinator sees it (spec STATE-1)."""
+    """The state of a task as the coordinator sees it (spec STATE-1)."""
 
     BLOCKED = "blocked"
     """Waits for the answers of several agents."""
     DISPUTED = "disputed"
-    """What it came to contradicts something."""
+    """Its outcome contradicts something."""
     QUEUED = "queued"
     OFFERED = "offered"
     LEASED = "leased"
@@ -43,10 +43,10 @@ class TaskState(StrEnum):
 
 
 class TaskEvent(StrEnum):
-    """What may happen to a task. One event is one step of its generation."""
+    """Everything that may happen to a task. Each event raises its generation by one."""
 
     GRANT = "grant"
-    """Offered and current at once: nobody can hold an older lease."""
+    """Offered and immediately current: nobody can hold an older lease."""
     OFFER = "offer"
     """Offered while an older, lapsed lease may still come back; current when accepted."""
     ACCEPT = "accept"
@@ -60,7 +60,7 @@ class TaskEvent(StrEnum):
     DISPUTE = "dispute"
     """Results contradict each other, and nothing settles before that is decided."""
     RESOLVE = "resolve"
-    """It is decided, and the result waits for its delegator's word as before."""
+    """The dispute is decided, and the result waits for its delegator's word as before."""
     ASK = "ask"
     ANSWER = "answer"
     ANSWER_LATER = "answer_later"
@@ -78,7 +78,7 @@ _S, _E = TaskState, TaskEvent
 
 TERMINAL = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED, _S.REJECTED})
 OPEN_ENDED = frozenset({_S.LEASED, _S.PARKED, _S.CANCELING})
-"""States in which somebody may be at work."""
+"""States in which an agent may be at work."""
 
 TASK: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_S.QUEUED, _E.GRANT): _S.LEASED,
@@ -136,7 +136,7 @@ def advance(state: TaskState, event: TaskEvent) -> TaskState:
     """Return the state after `event`.
 
     Raises:
-        KeyError: the table has no such transition. The engine refuses before it comes to that.
+        KeyError: the table has no such transition. The engine refuses before that.
     """
     return TASK[state, event]
 
@@ -160,17 +160,17 @@ OUTSIDE: dict[TaskState, str] = {
     _S.CANCELED: "TASK_STATE_CANCELED",
     _S.REJECTED: "TASK_STATE_REJECTED",
 }
-"""The state A2A shows for each, for a task nobody has worked on yet."""
+"""The state A2A shows for each, if nobody has worked on the task yet."""
 
 
 def outside(state: TaskState, *, was_leased: bool) -> str:
-    """Return the A2A state. It never goes from WORKING back to SUBMITTED, so history decides (spec STATE-3)."""
+    """Return the A2A state. It never goes back from WORKING to SUBMITTED, so history decides (spec STATE-3)."""
     shown = OUTSIDE[state]
     return "TASK_STATE_WORKING" if was_leased and shown == "TASK_STATE_SUBMITTED" else shown
 
 
 class SessionState(StrEnum):
-    """Where one connection stands."""
+    """The state of one connection."""
 
     GREETING = "greeting"
     OPEN = "open"
@@ -183,4 +183,4 @@ SESSION: dict[tuple[SessionState, str], SessionState] = {
     (SessionState.GREETING, "error"): SessionState.CLOSED,
     (SessionState.OPEN, "bye"): SessionState.CLOSED,
 }
-"""What moves a connection on; every other kind leaves an open one as it is and is refused before the welcome."""
+"""The messages that change a connection's state; before the welcome, every other kind is refused."""

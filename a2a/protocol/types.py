@@ -1,8 +1,8 @@
-"""The nouns, in A2A v1.0 terms, field for field and by their JSON names.
+"""A2A v1.0's nouns, field for field, under their JSON names.
 
 They are typed dictionaries, not classes: an agent card or a task specification is relayed, hashed and stored as it
-came, unknown fields included (spec WIRE-6), so the JSON form is the only form. What the coordinator itself decides on
-has classes of its own in `messages` and in the engine.
+came, with unknown fields (spec WIRE-6), so the JSON form is the only form. Values that the coordinator itself decides
+on have classes in `messages` and in the engine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _canonical(value: Any) -> Any:
 
 JsonObject = dict[str, Any]
 InCanonicalForm = AfterValidator(_canonical)
-"""For open content that is stored: what has no canonical form (2**60, 1e999) would be another value elsewhere."""
+"""For open content that is stored: without a canonical form (2**60, 1e999) it would be another value elsewhere."""
 _AGENT_ID = r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,95}(#[A-Za-z0-9-]{1,31})?$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _RESOURCE_NAME = r"^[^/*\x00-\x1f\x7f]+(/[^/*\x00-\x1f\x7f]+){0,31}(/\*\*)?$"
@@ -66,21 +66,21 @@ PATTERNS = {
     _DIGEST: "Input should be sha256: and 64 digits 0 to f",
     _RESOURCE_NAME: "Input should be 1 to 32 parts with a / between them, and for all below /** at the end",
 }
-"""What a pattern stands for, in words."""
+"""What each pattern expects, in words."""
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 AgentId = Annotated[str, Field(pattern=_AGENT_ID)]
-"""A stable name. What stands behind `#` tells the processes of one principal apart (spec ID-3)."""
+"""A stable name. The part after `#` tells the processes of one principal apart (spec ID-3)."""
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 SafeInt = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
-"""What every language's number can hold (spec WIRE-8)."""
+"""A number that every language can hold (spec WIRE-8)."""
 Uint = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Milliseconds = Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
-"""A duration; ten years is a mistake in units."""
+"""A duration; more than ten years is a mistake in units."""
 Labels = Annotated[dict[str, str], Field(max_length=64)]
 Priority = Annotated[int, Field(ge=0, le=9)]
 ResourceName = Annotated[str, Field(max_length=512, pattern=_RESOURCE_NAME)]
-"""Segments with `/` between them; `/**` at the end stands for all below as well."""
+"""Segments separated by `/`; `/**` at the end also covers everything below."""
 
 
 def principal_of(agent: str) -> str:
@@ -237,7 +237,7 @@ class RungSpec(TypedDict, total=False):
     timeoutMs: Milliseconds
     onTimeout: Literal["abort", "first_wins", "hold"]
     costMicro: Uint
-    """What the tasks asked at it may use all together (spec RUNG-7)."""
+    """The most that all tasks asked on this rung may use together (spec RUNG-7)."""
 
 
 class Redundancy(TypedDict, total=False):
@@ -246,13 +246,13 @@ class Redundancy(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     n: Required[Annotated[int, Field(ge=2, le=32)]]
     k: Annotated[int, Field(ge=1, le=32)]
-    """Equal answers that decide; absent, the first rung's own rule."""
+    """How many equal answers decide; if absent, the first rung's own rule."""
     comparator: Annotated[str, Field(max_length=512)]
     policy: Annotated[list[RungSpec], Field(min_length=1, max_length=12)]
     ballotMs: Milliseconds
-    """How long further answers are waited for once two contradict each other; absent, the namespace's time."""
+    """How long to wait for more answers once two contradict each other; if absent, the namespace's time."""
     costMicro: Uint
-    """What the tasks of all rungs may use together (spec RUNG-7); absent, what the namespace says."""
+    """The most that the tasks of all rungs may use together (spec RUNG-7); if absent, the namespace's limit."""
 
 
 class TaskSpec(TypedDict, total=False):
@@ -284,9 +284,9 @@ class Budget(TypedDict, total=False):
 
     tokens: Uint
     costMicro: Uint
-    """Millionths of the unit the delegator pays in."""
+    """In millionths of the unit the delegator pays in."""
     steps: Uint
     children: Uint
-    """Sub-tasks it may have."""
+    """How many sub-tasks it may have."""
     depth: Uint
-    """Levels there may be below it."""
+    """How many levels there may be below it."""

@@ -11,13 +11,13 @@ SPOKEN = "1.0"
 OLDEST = "1.0"
 """The oldest version still spoken here."""
 FEATURES: tuple[str, ...] = ()
-"""Optional parts of the protocol spoken here. Both ends name theirs; what both name is on."""
+"""Optional parts of the protocol spoken here. Each end names its own; a feature is on if both name it."""
 
 _FORM = re.compile(r"(0|[1-9]\d{0,3})\.(0|[1-9]\d{0,3})", re.ASCII)
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
-    """Return (major, minor), or None where `text` is not of that form."""
+    """Return (major, minor), or None if `text` does not have that form."""
     match = _FORM.fullmatch(text)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -25,8 +25,8 @@ def parse_version(text: str) -> tuple[int, int] | None:
 def agree(oldest: str, newest: str) -> str | None:
     """Return the newest version both ends speak, or None.
 
-    A peer's range may reach beyond ours on both sides. Minor versions of one major are compatible, so a range is
-    answered within our newest major only.
+    A peer's range may exceed ours at both ends. Minor versions of one major are compatible, so the answer is always
+    within our newest major.
     """
     low, high = parse_version(oldest), parse_version(newest)
     ours_low, ours_high = parse_version(OLDEST), parse_version(SPOKEN)
