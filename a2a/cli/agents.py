@@ -1,4 +1,4 @@
-"""`a2a agent ...`: run agents, make any program one, and look at those that are there."""
+"""`a2a agent ...`: run agents, make any program an agent, and look at the known agents."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def run_agent(
         supervisor.Program(worker, (*A2A, "agent", "run", spec, "--name", worker, *options))
         for worker in (f"{stem}/{number}" for number in range(1, workers + 1))
     ]
-    # By the environment: what stands on a command line can be read by every user of the machine.
+    # Through the environment: every user of the machine can read a command line.
     os.environ["A2A_URL"] = connection.url
     if connection.token is not None:
         os.environ["A2A_TOKEN"] = connection.token
@@ -197,14 +197,14 @@ def remote_agent(
         header, is_there, path = given.partition("=")
         if not is_there or not path or not re.fullmatch(r"[A-Za-z0-9-]+", header):
             raise click.BadParameter(f"expected NAME=FILE, got {given!r}", param_hint="--header-file")
-        if header.lower() in map(str.lower, files):  # whoever gets two refuses both, or takes the wrong one
+        if header.lower() in map(str.lower, files):  # a server that gets two refuses both, or takes the wrong one
             raise click.BadParameter(f"expected each header once, got {header} again", param_hint="--header-file")
         files[header] = ("--header-file", Path(path))
 
     said: dict[str, str] = {}
 
     def headers() -> dict[str, str]:
-        with nullcontext() if not said else suppress(click.BadParameter):  # one may be away while it is replaced
+        with nullcontext() if not said else suppress(click.BadParameter):  # a file may be missing while it is replaced
             said.update({header: _header(header, *files[header]) for header in files})
         return said
 
@@ -336,7 +336,7 @@ def list_agents(common: Common, skill: str | None, statuses: tuple[str, ...]) ->
 
 
 def _nobody(skill: str | None, statuses: Sequence[str]) -> str:
-    """Return what is said where no agent is both."""
+    """Return the message for when no agent matches both filters."""
     status = f"is {' or '.join(statuses)}" if statuses else ""
     if skill is None:
         return f"nobody {status or 'is there'}"
@@ -434,7 +434,7 @@ def forget_agent(common: Common, agent_id: str, secret_only: bool) -> None:
 
 
 def _show_refused(out: Output, agent_id: str, refused: list[dict[str, Any]]) -> None:
-    """Show who was refused to be an agent without a card on file."""
+    """Show the refused hellos of an agent without a card on file."""
     if not refused:
         raise Failure(f"there is no agent {agent_id}")
     if out.as_json:

@@ -1,4 +1,4 @@
-"""`a2a ask`: have a squad answer a question over a folder of documents, with what it cites."""
+"""`a2a ask`: have a squad answer a question over a folder of documents, with citations."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["ask"]
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
 LOSSES_MAX: Final = 20
-"""The lead may be killed, more often than the coordinator's default allows for."""
+"""The leading agent may be killed more often than the coordinator's default allows."""
 LEFT: Final = 10.0
-"""Seconds after which whoever asked and left wants no answer any more."""
+"""Seconds after which a caller that left no longer wants an answer."""
 
 
 @click.command()
@@ -90,7 +90,7 @@ def ask(
 
 
 async def _answer(definition: Definition, place: Place, common: Common, given: dict[str, Any]) -> int:
-    """Delegate the question, show who is at it, and print the answer."""
+    """Delegate the question, show the agents at work, and print the answer."""
     out, there = common.out, replace(common.connection, url=place.url)
     async with connect(place.url, token=place.token, operator=True) as client:
         handle = client.delegate(
@@ -111,6 +111,6 @@ async def _answer(definition: Definition, place: Place, common: Common, given: d
         out.record({"kind": "result", "task": task.id, "result": answer})
     else:
         text, show = str(told.get("text", "")), f"conflict show {told.get('conflict')}"
-        out.line(text.replace(f"a2a {show}", there.typed(show)))  # what is quoted stays as it is
+        out.line(text.replace(f"a2a {show}", there.typed(show)))  # quotations stay unchanged
         out.note(f"\nlook again:     {there.typed(f'task tree {task.id}')}   (or: task show ID)")
     return ExitCode.OK if told.get("citations", True) else ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""Asking the person at the terminal what a task wants to know."""
+"""Asks the person at the terminal a task's question."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["ask_person", "can_ask", "question_lines", "read_line"]
 
 
 def can_ask() -> bool:
-    """Tell whether somebody sits there who can answer."""
+    """Tell whether a person at the terminal can answer."""
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def question_lines(question: Any) -> list[str]:
-    """Return a question, as `TaskContext.ask` made it or as any other JSON value, for a person to read."""
+    """Return a question for a person to read, whether `TaskContext.ask` made it or it is any other JSON value."""
     if not isinstance(question, dict):
         return [escape(question if isinstance(question, str) else to_json(question), lines=True)]
     lines = [escape(str(question.get("question", to_json(question))), lines=True)]
@@ -34,7 +34,7 @@ def question_lines(question: Any) -> list[str]:
 
 
 async def ask_person(who: str, question: Any) -> Any:
-    """Put a question to the person at the terminal, and return the answer; again while it is none of the options."""
+    """Put a question to the person at the terminal, and return the answer; repeat it until the answer is an option."""
     options = question.get("options") if isinstance(question, dict) else None
     for line in (f"{escape(who)} asks:", *question_lines(question)):
         click.echo(line, err=True)
@@ -54,33 +54,33 @@ async def ask_person(who: str, question: Any) -> Any:
 
 
 def choose(text: str, options: list[Any]) -> Any:
-    """Return what a person means: an option by its words or its number, or one such as `reject: FEEDBACK` filled in.
+    """Return the option a person chose, by its words or its number, or one such as `reject: FEEDBACK` filled in.
 
-    None where it is none of them.
+    None if it is none of them.
     """
     for option in options:
         if text == option or (not isinstance(option, str) and _parsed(text) == option):
             return option
     if text.isdecimal() and 1 <= int(text) <= len(options):
         option = options[int(text) - 1]
-        return None if stem_of(option) else option  # nobody means the word that stands for theirs
+        return None if stem_of(option) else option  # nobody means the placeholder itself
     stems = [stem for stem in map(stem_of, options) if stem]
     return text if any(text.startswith(stem) and text != stem for stem in stems) else None
 
 
 def stem_of(option: Any) -> str:
-    """Return `reject:` of `reject: FEEDBACK`, which wants something for its last word; nothing of other options."""
+    """Return `reject:` of `reject: FEEDBACK`, whose last word is to be filled in; an empty text for other options."""
     match = re.fullmatch(r"(.*\S:) [A-Z]{2,}", option) if isinstance(option, str) else None
     return match[1] if match else ""
 
 
 def how_to_fill(options: list[Any]) -> str:
-    """Return how to answer with an option that wants to be filled in, if there is one."""
+    """Return how to answer with an option that has to be filled in, if there is one."""
     return next((f" (`{stem_of(option)} ...` with words of yours)" for option in options if stem_of(option)), "")
 
 
 def _parsed(text: str) -> Any:
-    """Return what was typed as `parse_value` does, and what no value stands for as the text."""
+    """Return typed text as `parse_value` does, or unchanged if it has no value."""
     try:
         return parse_value(text)
     except click.UsageError:
@@ -88,7 +88,7 @@ def _parsed(text: str) -> Any:
 
 
 async def read_line() -> str:
-    """Return the next line of stdin. Cancelling leaves the line to the next reader, as no thread waits for it.
+    """Return the next line of stdin. Cancelling leaves the line to the next reader, because no thread waits for it.
 
     Raises:
         Abort: stdin has ended.

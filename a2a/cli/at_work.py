@@ -1,6 +1,6 @@
-"""A squad at work for the time of a command: one that is up already, or one that comes and goes with the command.
+"""A squad at work for the duration of a command: one that is already up, or one that comes and goes with the command.
 
-Which processes that are is `squads`'s. What the squad is asked, and how that is shown, is the command's: `run`, `ask`.
+`squads` decides which processes that are. The commands (`run`, `ask`) decide what to ask the squad, and how to show it.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ __all__ = ["squad_at_work"]
 async def squad_at_work(
     definition: Definition, common: Common, *, name: str, url: str | None, db: Path | None, keep: bool
 ) -> AsyncIterator[Place]:
-    """Have a squad at work inside the block: one that is up, or one of this command's own; yield where.
+    """Have a squad at work inside the block, one that is up or one of this command's own, and yield its place.
 
     Args:
-        definition: the squad, by what it consists of.
+        definition: the description of the squad.
         common: the command's options.
-        name: the one it was asked for by.
-        url: the coordinator that somebody chose.
-        db: the ledger, where a coordinator is started.
-        keep: leave it running.
+        name: the name under which it was asked for.
+        url: the coordinator's, if somebody chose one.
+        db: the ledger, if a coordinator is started.
+        keep: leave the squad running.
     """
     out, token = common.out, common.connection.token
     async with AsyncExitStack() as stack:
         place = await find_place(definition, url, token=token, db=db)
         alone = stack.enter_context(users(definition.name, place.url))
         if not place.starts_coordinator:
-            # Whoever had it up may have ended it while we waited to be counted.
+            # Its supervisor may have ended it while we waited to be counted.
             place = await find_place(definition, place.url, token=token, db=db)
         is_ours = False
         if await is_up(definition, place):
@@ -68,7 +68,7 @@ async def squad_at_work(
 
 @asynccontextmanager
 async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]:
-    """End the block with an error when whoever keeps the squad up ends it."""
+    """End the block with an error when the squad's supervisor ends it."""
     file = state_of(definition.name, place.url)
     if not file.is_held():
         yield  # nobody on this machine
@@ -91,14 +91,14 @@ async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]
 
 
 async def _last_to_leave(is_ours: bool, alone: Callable[[bool], bool], out: Output) -> None:
-    """Wait until nobody else uses the squad this command has up."""
+    """Wait until nobody else uses the squad that this command brought up."""
     if is_ours and not alone(False):
         out.note("another run uses this squad: waiting for its end (Ctrl-C ends both)")
         await _in_thread(lambda: alone(True))
 
 
 def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Make a blocking call in a thread that does not keep this process alive."""
+    """Run a blocking call in a thread that does not keep this process alive."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
@@ -108,7 +108,7 @@ def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
 
     def work() -> None:
         call()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
             loop.call_soon_threadsafe(done)
 
     threading.Thread(target=work, daemon=True).start()

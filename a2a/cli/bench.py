@@ -1,7 +1,7 @@
-"""`a2a bench`: how many tasks a running coordinator carries, and how long one takes, with an agent of its own or yours.
+"""`a2a bench`: how many tasks a running coordinator carries, and how long one takes, with its own agent or yours.
 
-The numbers are those of this machine, this agent and whoever else is at work; client and own agent share one process.
-What the coordinator costs beside a bare relay is another question, which the benchmarks of the project answer.
+The figures depend on this machine, this agent and everything else that runs; the client and its own agent share a
+process. The project's benchmarks answer another question: the coordinator's cost compared with a bare relay.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .parameters import Seconds
 __all__ = ["Measured", "bench", "percentile"]
 
 WARM_UP = 0.5
-"""Seconds that are not counted: the first tasks find nothing in any cache."""
+"""Seconds that are not counted: the first tasks run with cold caches."""
 LEFT = 5.0
-"""Seconds after which nobody wants the tasks any more that an interrupted run has left."""
+"""Seconds after which tasks left by an interrupted run are no longer wanted."""
 OWN_SKILL = "bench.echo"
 TEXT = "x" * 256
 IN_FLIGHT_MAX = 10_000
-"""Below what the coordinator lets one connection ask for at once."""
+"""Below what the coordinator accepts from one connection at once."""
 PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one phase gave: how long each task took, from asking to having the result settled."""
+    """The outcome of one phase: how long each task took, from delegating it until its result was settled."""
 
     in_flight: int
     seconds: float
@@ -56,7 +56,7 @@ class Measured:
         return len(self.durations) / self.seconds
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it for --json."""
+        """Return the figures for --json."""
         return {
             "inFlight": self.in_flight,
             "tasks": len(self.durations),
@@ -67,7 +67,7 @@ class Measured:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that so many percent of all do not exceed (nearest rank)."""
+    """Return the smallest value that this percentage of all values does not exceed (nearest rank)."""
     return sorted(values)[max(1, math.ceil(len(values) * percent / 100)) - 1]
 
 
@@ -134,13 +134,13 @@ def bench(
 
 @asynccontextmanager
 async def _to_work(client: Client, connection: Connection, skill: str | None) -> AsyncIterator[dict[str, Any]]:
-    """Inside the block somebody is there to do the tasks; yield what to delegate them with."""
+    """Provide an agent for the tasks inside the block; yield the options to delegate them with."""
     if skill is not None:
         if not any(agent.status == "ready" for agent in await client.find(skill)):
             raise Failure(f"no agent with the skill {skill} is ready: the tasks would wait for one")
         yield {"skill": skill}
         return
-    # Of this user, and the same each time: else every run would leave another name among the agents that are away.
+    # One name per user: else every run would leave another name among the agents that are away.
     name = f"{principal_of(client.agent_id)}#bench"
     if any(agent.status != "away" for agent in await client.find(agent=name)):
         raise Failure(f"{name} is here already: another a2a bench is at work, and each would measure the other as well")
@@ -160,8 +160,8 @@ async def _to_work(client: Client, connection: Connection, skill: str | None) ->
         finally:
             stop.set()
         await running
-    if client.is_operator:  # else it stays among those that are away
-        with contextlib.suppress(Denied):  # a task of a run before, which was interrupted, is open
+    if client.is_operator:  # else it stays among the agents that are away
+        with contextlib.suppress(Denied):  # a task of an earlier, interrupted run is open
             await client.forget(name)
 
 
@@ -185,7 +185,7 @@ async def _measure(client: Client, common: Common, options: dict[str, Any], in_f
 
 
 async def _phase(client: Client, options: dict[str, Any], in_flight: int, seconds: float) -> Measured:
-    """Keep so many tasks open for so long, then wait for the last of them."""
+    """Keep this many tasks open for this long, then wait for the last of them."""
     durations: list[float] = []
     begin = time.perf_counter()
     end = begin + seconds

@@ -1,8 +1,8 @@
-"""What a run shows while it goes on: the tree of its tasks, and the story its lead tells.
+"""What a run shows while it is under way: the tree of its tasks, and the story that its leading agent tells.
 
-The tree is what the coordinator says about all tasks of one context; the story comes as chunks of an artifact, each
-`{kind, who, what}`. Where `rich` is installed and somebody looks, the tree moves below the story; else every line of
-the story is a line, and of progress what changed.
+The tree comes from the coordinator's tasks of one context; the story comes as chunks of an artifact, each `{kind, who,
+what}`. With `rich` installed and a terminal, the tree moves below the story. Otherwise each part of the story is a
+line, and progress is shown when it changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Board", "Display", "display", "story_line"]
 
 STORY = "story"
 PERSON = "person"
-"""The kind of a line about what waits for a person: never hidden, and it ends with the command to type."""
+"""The kind of a line about something that waits for a person: never hidden, and it ends with the command to type."""
 WORDS = {
     "work": "works on {what}",
     "plan": "understands: {what}",
@@ -51,25 +51,25 @@ COLORS = {
 }  # fmt: skip
 SIGNS = {"completed": "✓", "failed": "✗", "rejected": "✗", "canceled": "-", "parked": "?", "queued": "…"}
 NOTES_EVERY = 2.0
-"""Seconds between two lines about the same thing, where each line stays."""
+"""Seconds between two lines about the same thing, when lines stay."""
 
 
 class Board:
-    """All tasks of a context, as the coordinator told them last."""
+    """All tasks of a context, as the coordinator last showed them."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, dict[str, Any]] = {}
 
     def update(self, tasks: list[dict[str, Any]]) -> None:
-        """Take over what the coordinator said about tasks, in any order."""
+        """Take over the coordinator's view of tasks, in any order."""
         for task in tasks:
             self.tasks[task["id"]] = task
 
     def lines(self, now: float) -> Iterator[tuple[str, str]]:
-        """Yield (state, line) for each task, a parent before its sub-tasks; what ended below the second level is not.
+        """Yield (state, line) for each task, a parent before its sub-tasks; without ended ones below the second level.
 
         Args:
-            now: seconds since the epoch, the coordinator's clock as far as it is ours.
+            now: seconds since the epoch, by the coordinator's clock as far as ours agrees with it.
         """
         roots = [task for task in self.tasks.values() if task["metadata"].get("parent") not in self.tasks]
         for root in sorted(roots, key=_created):
@@ -116,7 +116,7 @@ def _seconds(timestamp: str) -> float:
 
 
 def story_line(value: Any) -> tuple[str, str] | None:
-    """Return (kind, line) for a chunk of the story; None where it is none."""
+    """Return (kind, line) for a chunk of the story; None if it is not one."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return None
     kind, who, what = value["kind"], str(value.get("who", "")), str(value.get("what", ""))
@@ -125,15 +125,15 @@ def story_line(value: Any) -> tuple[str, str] | None:
 
 
 class Display:
-    """Each line of the story on a line of stderr; of progress what changed, now and then."""
+    """Writes the story to stderr, a line each; progress now and then, when it changes."""
 
     def __init__(self, out: Output, at: str = "") -> None:
         self.out = out
         self.at = at
-        """The options with which a command finds the coordinator, as `Connection.options`."""
+        """The options with which a command reaches the coordinator; see `Connection.options`."""
         self.board = Board()
         self.patch = ""
-        """The file with the patch that is being decided about."""
+        """The file of the patch that is to be decided on."""
         self._began = time.monotonic()
         self._told: set[str] = set()
         self._noted = ("", 0.0)
@@ -152,7 +152,7 @@ class Display:
             if isinstance(event.value, dict) and event.value.get("kind") == "patch":
                 self.patch = str(event.value.get("what", ""))
             told = story_line(event.value)
-            # After a crash the next attempt of the lead tells its story from the beginning.
+            # After a crash, the leading agent's next attempt tells its story from the beginning.
             if told is not None and told[1] not in self._told:
                 self._told.add(told[1])
                 kind, line = told
@@ -163,7 +163,7 @@ class Display:
             self.say(event.kind, f"{(event.agent or 'lead'):<16} {describe(event)}")
 
     def progressed(self, event: TaskEvent) -> None:
-        """Show what is going on."""
+        """Show the current progress."""
         last, at = self._noted
         now = time.monotonic()
         if event.note and event.note != last and now - at >= NOTES_EVERY:
@@ -181,22 +181,22 @@ class Display:
             self.out.note(stamped)
 
     def refreshed(self) -> None:
-        """Take note that the board has changed."""
+        """Note that the board has changed."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Leave the terminal to somebody else inside the block."""
+        """Release the terminal inside the block."""
         return nullcontext()
 
 
 class _Records(Display):
-    """Each event as one JSON object on stdout."""
+    """Writes each event as a JSON object on stdout."""
 
     def happened(self, event: TaskEvent) -> None:
         self.out.record(event_record(event))
 
 
 class _Live(Display):
-    """The story in lines, and below it the tree, which moves."""
+    """Writes the story in lines, with the moving tree below."""
 
     def __init__(self, out: Output, at: str = "") -> None:
         from rich.console import Console
@@ -216,7 +216,7 @@ class _Live(Display):
         self._live.stop()
 
     def progressed(self, event: TaskEvent) -> None:
-        """The tree shows it."""
+        """Do nothing: the tree shows progress."""
 
     def say(self, kind: str, line: str) -> None:
         stamped = f"{time.monotonic() - self._began:7.1f} s  {line}"
@@ -239,10 +239,10 @@ class _Live(Display):
 
 
 def display(out: Output, at: str = "") -> Display:
-    """Return what fits: JSON lines, a moving tree where `rich` is installed and stderr is a terminal, else lines.
+    """Return what fits: JSON lines, a moving tree if `rich` is installed and stderr is a terminal, else lines.
 
     Args:
-        at: the options with which a command finds the coordinator, as `Connection.options`.
+        at: the options with which a command reaches the coordinator; see `Connection.options`.
     """
     if out.as_json:
         return _Records(out, at)

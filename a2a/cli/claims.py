@@ -1,4 +1,4 @@
-"""`a2a claim ...`: who has and who waits for what, and a claim given back that nobody else gives back."""
+"""`a2a claim ...`: show who holds claims and who waits for them, and give one back that nobody else gives back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .story import duration
 __all__ = ["claim"]
 
 LIST_MAX = 1000
-"""Claims that the coordinator shows at once."""
+"""The most claims that the coordinator shows at once."""
 
 
 @click.group(cls=Group)
@@ -40,7 +40,7 @@ def list_claims(common: Common, name: str | None, task: str | None, limit: int) 
     async def work(client: Client) -> list[dict[str, Any]]:
         found = await client.claims(name, task=task, limit=limit)
         if task is not None and not found:
-            await client.get(task)  # where there is no such task, that is what there is to say
+            await client.get(task)  # if there is no such task, this says so
         return found
 
     found = common.read(work)
@@ -69,7 +69,7 @@ def list_claims(common: Common, name: str | None, task: str | None, limit: int) 
 
 
 def _record(shown: dict[str, Any]) -> dict[str, Any]:
-    """Return a claim as --json prints it: what the wire calls `fence` is not the claim's, which is `claimFence`."""
+    """Return a claim as --json prints it: the wire's `fence` is the attempt's; the claim's own is `claimFence`."""
     return {"attemptFence" if name == "fence" else name: value for name, value in shown.items()}
 
 
@@ -93,7 +93,7 @@ def _note(shown: dict[str, Any]) -> str:
 
 
 def in_its_way(shown: dict[str, Any]) -> str:
-    """Return which names a claim in line waits for, and who has them or is before it."""
+    """Return the names a claim in line waits for, and whose claims are in its way."""
     whom = ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
     return whom + (f" and {shown['waitsForMore']} more" if "waitsForMore" in shown else "")
 
@@ -111,7 +111,7 @@ def release_claim(common: Common, fence: int) -> None:
     async def work(client: Client) -> bool:
         held = await client.claims(limit=LIST_MAX)
         await client.release(fence)
-        # Of more than are shown, it may be one that is not.
+        # With more claims than are shown, it may be one of the others.
         return len(held) == LIST_MAX or any(shown.get("claimFence") == fence for shown in held)
 
     was_held = common.run(work)

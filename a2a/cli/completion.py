@@ -1,8 +1,8 @@
-"""`a2a completion`: the script that has a shell complete commands, options and what the coordinator has.
+"""`a2a completion`: the script with which a shell completes commands, options and the coordinator's ids and names.
 
-The script asks `a2a` itself at each tab, through an environment variable that click looks at; what it answers from is
-the table in `main`, so a tab loads no more than the command that is being typed; only where an id or a name is typed
-that the coordinator has, it is asked (`identifiers`).
+The script asks `a2a` itself at each tab, through an environment variable that click reads. The answer comes from the
+table in `main`, so that a tab loads only the command that is being typed; the coordinator is asked only for its ids and
+names (`identifiers`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 __all__ = ["VARIABLE", "completion"]
 
 VARIABLE = "_A2A_COMPLETE"
-"""By which a script asks; click derives the same name from that of the command."""
+"""The variable through which a script asks; click derives the same name from the command's."""
 SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 

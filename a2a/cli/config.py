@@ -1,4 +1,4 @@
-"""The coordinator's settings file, `a2a.toml`: read, checked, and turned into what the server takes.
+"""The coordinator's settings file, `a2a.toml`: read, checked, and converted to the server's settings.
 
     [coordinator]
     listen = "127.0.0.1:7420"
@@ -36,7 +36,7 @@
     keep_days = 30                  # how long a settled task can be read; absent: for ever
     keep_agents_days = 30           # how long an agent that is away is known, where nothing more can come for it
 
-A key that is not known is an error: a misspelt limit would otherwise be no limit.
+An unknown key is an error: otherwise a misspelt limit would be no limit.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ S = TypeVar("S")
 
 
 class ConfigError(ValueError):
-    """The settings do not say what can be done; the message names the key."""
+    """Settings that cannot be used; the message names the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a coordinator is started with; the command line's options take the place of what stands here."""
+    """The settings a coordinator starts with; the command line's options override them."""
 
     listen: str = "127.0.0.1:7420"
     db: Path | None = None
@@ -79,7 +79,7 @@ class Settings:
         """Return these settings for another namespace.
 
         Raises:
-            ConfigError: it cannot be the beginning of a task's id.
+            ConfigError: the name cannot begin a task's id.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", name):
             raise ConfigError(f"namespace: expected up to 32 letters, digits, dots or hyphens, got {name!r}")
@@ -89,7 +89,7 @@ class Settings:
         """Return these settings with another time for settled tasks to stay in memory.
 
         Raises:
-            ConfigError: it is no time.
+            ConfigError: it is not a valid duration.
         """
         if not 0 <= seconds <= 366 * 86_400:
             raise ConfigError(f"linger: expected seconds from 0 to a year, got {seconds:g}")
@@ -99,7 +99,7 @@ class Settings:
         """Return these settings with a time after which settled tasks are gone.
 
         Raises:
-            ConfigError: it is less than a day: repeats of a request may come for as long.
+            ConfigError: it is less than a day: repeats of a request may come for that long.
         """
         return replace(self, policy=replace(self.policy, keep_ms=_days("keep_days", days)))
 
@@ -126,13 +126,13 @@ _APPEALS = ("appeal", "appeal_irreversible")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
 _FRAMES = frozenset(item.name for item in fields(FrameLimits)) - {"depth_max"}
-"""Without how deep a frame nests, which the specification sets: here `depth_max` is the depth of sub-tasks."""
+"""Without the nesting of frames, which the specification sets: `depth_max` is the depth of sub-tasks here."""
 _NUMBERS = ("int", "int | None")
 _POLICY = frozenset(item.name for item in fields(Policy) if item.type in _NUMBERS and not item.name.endswith("_ms"))
 _MAY_BE_ZERO = _BOUNDS - {"attempts"} | {"conflict_cost_micro"}
 _LEAST = {"message_max_bytes": 1024, "items_max": 64, "outbox_max_bytes": 2048, "payload_max_bytes": 2}
-"""What the hello of a small agent takes, with its card, and its welcome: with less nobody would be let in, or told why.
-And what the smallest payload has, which is an empty list."""
+"""What a small agent's hello, with its card, and its welcome need: with less, nobody would be let in or told why. For
+payloads, the size of the smallest one, an empty list."""
 _SOCKET = frozenset({"connections_max"})
 
 
@@ -140,7 +140,7 @@ def read_settings(path: Path) -> Settings:
     """Read a settings file.
 
     Raises:
-        ConfigError: it cannot be read, or says something that is not known.
+        ConfigError: the file cannot be read, or has an unknown key.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -262,7 +262,7 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         least = 0 if key in _MAY_BE_ZERO else _LEAST.get(key, 1)
         if number < least:
             raise ConfigError(f"[limits] {key}: expected a whole number from {least}, got {number}")
-        if number > NUMBER_MAX:  # peers are told some of them, and records have others
+        if number > NUMBER_MAX:  # peers are told some of these numbers, and records have others
             raise ConfigError(f"[limits] {key}: expected a whole number up to {NUMBER_MAX}, got {number}")
         change = {key: number}
         if key in _BOUNDS:

@@ -1,4 +1,4 @@
-"""`a2a conflict ...`: look at what contradicts what, with its evidence; say that something does, argue, decide it."""
+"""`a2a conflict ...`: show what contradicts what, with its evidence; raise, argue and decide conflicts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EVIDENCE = click.option("--evidence", type=click.File("rb"), help="What shows i
 
 
 def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | None:
-    """Return the object that was named, also a task as it is shown here, by its id."""
+    """Return the object that was named; a task may be named by its id alone."""
     if named is None:
         return None
     about = named if ":" in named else f"task:{named}"
@@ -70,7 +70,7 @@ def list_conflicts(common: Common, only_open: bool, before: str | None, limit: i
         page = partial(client.conflicts, is_open=True if only_open else None, **wanted)
         found = await page(limit=limit, before=before)
         if wanted["task"] is not None and not found:
-            await client.get(wanted["task"])  # where there is no such task, that is what there is to say
+            await client.get(wanted["task"])  # if there is no such task, this says so
         return found, len(found) == limit and bool(await page(limit=1, before=found[-1]["conflict"]))
 
     found, are_more = common.read(work)
@@ -100,12 +100,12 @@ def list_conflicts(common: Common, only_open: bool, before: str | None, limit: i
 
 
 def _about(shown: dict[str, Any]) -> str:
-    """Return what a conflict is about, a task by its id."""
+    """Return the object of a conflict, for a task its id."""
     return shortened(str(shown["object"]).removeprefix("task:"))
 
 
 def _sizes(shown: dict[str, Any]) -> str:
-    """Return how many gave each answer, as in 2:1."""
+    """Return how many parties gave each answer, as in 2:1."""
     groups = [subject["group"] for subject in shown["subjects"]]
     return ":".join(str(groups.count(group)) for group in sorted(set(groups)))
 
@@ -116,7 +116,7 @@ def _state(shown: dict[str, Any]) -> str:
     if not shown["stages"]:
         return "open, answers come in"
     last = shown["stages"][-1]
-    # One that decides ends the conflict, unless parties have time to appeal first.
+    # A decision ends the conflict, unless parties have time to appeal first.
     has_time = " has decided, and can be appealed" if last["outcome"] == "decided" else ""
     return f"open, {last['strategy']}{has_time}"
 
@@ -139,7 +139,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
         f"{shown['conflict']}  {shown['kind']} ({shown['rule']})  {_state(shown)}",
         f"  about      {shown['object']}",
     ]
-    if shown["policy"]:  # what is decided as it is found has none
+    if shown["policy"]:  # a conflict that is decided as it is found has none
         lines.append(f"  policy     {' > '.join(shown['policy'])}")
     if shown["blocks"]:
         lines.append(f"  holds up   {' '.join(shown['blocks'])}")
@@ -193,7 +193,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
 
 
 def _where(subject: dict[str, Any]) -> str:
-    """Return where a subject is from, if its name does not say that."""
+    """Return where a subject comes from, if its name does not show it."""
     if "key" in subject:
         return f", {subject['key']} {subject['rev']} of {subject['contextId']}"
     if "resource" not in subject:
@@ -203,7 +203,7 @@ def _where(subject: dict[str, Any]) -> str:
 
 
 def _written(value: Any) -> list[str]:
-    """Return a value as lines; the lines of a text inside of it as lines too, so that a patch looks like one."""
+    """Return a value as lines; a text inside it becomes lines too, so that a patch looks like one."""
     if isinstance(value, str):
         return value.splitlines() or [""]
     lines: list[str] = []
@@ -220,7 +220,7 @@ def _difference(one: Any, other: Any) -> list[str]:
 
 
 def _shown(lines: list[str], margin: str = "    ") -> list[str]:
-    """Return as many lines as help; `--json` has them all."""
+    """Return as many lines as are useful; `--json` has them all."""
     cut = ["…"] if len(lines) > _LINES_SHOWN else []
     return [f"{margin}{line}" for line in [*map(shortened, lines[:_LINES_SHOWN]), *cut]]
 
@@ -319,15 +319,15 @@ def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any
 
 
 def _text_of(evidence: Any) -> Any:
-    """Return what is in a file of evidence, nothing where none was named."""
+    """Return the contents of an evidence file, or an empty text if none was named."""
     return "" if evidence is None else decoded(evidence.read(), "--evidence")
 
 
 def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitable[None]]) -> dict[str, Any]:
-    """Say something as a party to a conflict, and return the conflict as it is then.
+    """Send something as a party to a conflict, and return the conflict after it.
 
     Raises:
-        Failure: this user is none; it names those who are.
+        Failure: this user is not a party; the error names the parties.
     """
 
     async def work(client: Client) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`a2a conformance`: the suite against any implementation of the protocol, in any language."""
+"""`a2a conformance`: run the suite against any implementation of the protocol, in any language."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def conformance() -> None:
 
 
 def _directory_is_there(_: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse before the run what could not be written after it."""
+    """Refuse before the run a path that could not be written after it."""
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {path.parent}", param=parameter)
     return path
@@ -95,7 +95,7 @@ _REPORT = click.Path(dir_okay=False, path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be tried on whom."""
+    """The cases to try, and the implementation to try them on."""
 
     role: Role
     cases: Sequence[Case]
@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def peer(self) -> str:
-        """What is tried, for the report."""
+        """The implementation, for the report."""
         return self.command or self.url or f"who came to {self.listen}"
 
 
@@ -221,25 +221,25 @@ def _chosen(role: Role | None, names: Sequence[str]) -> list[Case]:
 
 
 def _with_those_about_others(role: Role, chosen: Sequence[Case]) -> list[Case]:
-    """Return cases with those that are about what came in them, in the order of the suite."""
+    """Return cases together with those about other cases' frames, in the order of the suite."""
     return [case for case in playing.cases(role) if case in chosen or Need.OTHERS in case.needs]
 
 
 def _check(plan: Plan) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that exclude each other."""
     if plan.role is not Role.COORDINATOR:
         for name, value in (("--url", plan.url), ("--restart", plan.restart)):
             if value:
                 raise click.UsageError(f"{name} is for a coordinator; the suite listens for this role (--listen)")
     elif (plan.url is None) == (plan.command is None):
-        # No default: a run leaves its tasks in the ledger of whom it is tried on.
+        # No default: a run leaves its tasks in the coordinator's ledger.
         raise click.UsageError("a coordinator is tried at --url, or started by --cmd; expected one of them")
     elif plan.command and plan.restart:
         raise click.UsageError("what --cmd has started is restarted by it too; --restart goes with --url")
 
 
 def _run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; at Ctrl-C and SIGTERM end what it has started, and then this command."""
+    """Run it; at Ctrl-C or SIGTERM, end what it started, and then this command."""
 
     async def stoppable() -> T:
         current = asyncio.current_task()
@@ -254,14 +254,14 @@ def _run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outcome], str]:
-    """Try the cases in each encoding, and return what came of them and the version that was agreed on."""
+    """Try the cases in each encoding, and return their outcomes and the version that was agreed on."""
     if plan.role is Role.COORDINATOR:
         async with _coordinator(plan) as settings:
             played = await _play_coordinator(plan, settings, told)
             if plan.url is not None:
                 await _clear(plan, settings)
             return played
-    # Whoever is to come by themselves has to know where to, whatever else is not said.
+    # Peers that come by themselves need the address, even with --quiet.
     say = (lambda _: None) if plan.command else Output().note
     token = read_token(Path(plan.token_file) if plan.token_file else None) or ""
     outcomes: list[Outcome] = []
@@ -286,11 +286,11 @@ async def _play_coordinator(
     version = ""
     found: dict[str, list[Outcome]] = {encoding: [] for encoding in plan.encodings}
     forms = {encoding: Forms(Role.COORDINATOR) for encoding in plan.encodings}
-    # After a restart no timer fires for a while (TIME-4): what waits for one in any encoding comes before.
+    # After a restart no timer fires for a while (TIME-4): cases that wait for one, in any encoding, come first.
     for is_second in (False, True):
         part = [case for case in plan.cases if bool(case.needs & {Need.RESTART, Need.OTHERS}) is is_second]
         for encoding in plan.encodings if part else ():
-            # In one ledger, names of one encoding must not meet those of the other.
+            # Names of one encoding must not meet those of the other in one ledger.
             own = Settings(
                 settings.url,
                 token=settings.token,
@@ -319,7 +319,7 @@ async def _play_coordinator(
 
 
 async def _clear(plan: Plan, settings: Settings) -> None:
-    """Take away what can be of what the run has made, and say what became of it."""
+    """Remove what can be removed of the run's tasks and agents, and report the outcome."""
     if not settings.operator_token:
         plan.out.note(f"{len(settings.agents)} agents of the run stay, and their tasks: forgetting takes an operator")
         return
@@ -332,7 +332,7 @@ async def _clear(plan: Plan, settings: Settings) -> None:
     )
     cleared = await clear(own)
     done = f"{cleared.canceled} open tasks of the run canceled, {len(cleared.forgotten)} of its agents forgotten"
-    # The one that has asked for it stays in any case.
+    # The agent that asked for it stays in any case.
     why = f": {cleared.why}" if len(cleared.stayed) > 1 and cleared.why else ""
     plan.out.note(f"{done}, {len(cleared.stayed)} stayed{why}")
 
@@ -343,7 +343,7 @@ def _marking(told: Callable[[Outcome], None], encoding: str) -> Callable[[Outcom
 
 @asynccontextmanager
 async def _coordinator(plan: Plan) -> AsyncIterator[Settings]:
-    """Find the coordinator to try, or start it."""
+    """Find or start the coordinator to try."""
     if plan.command is None:
         assert plan.url is not None
         restart = restarting(plan.restart, plan.url) if plan.restart else None
@@ -362,7 +362,7 @@ async def _coordinator(plan: Plan) -> AsyncIterator[Settings]:
 
 
 def _tokens(plan: Plan, url: str) -> tuple[str, str]:
-    """Return what opens the doors of the coordinator at a URL, as other commands find it."""
+    """Return the tokens for the coordinator at a URL, found as other commands find them."""
     kept = load_tokens(url)
     token, operator_token = os.environ.get("A2A_TOKEN", ""), ""
     if kept is not None:
@@ -375,16 +375,16 @@ def _tokens(plan: Plan, url: str) -> tuple[str, str]:
 
 
 async def _version(settings: Settings, encoding: str, *, has_answered: bool = False) -> str:
-    """Say hello and return the version agreed on; nothing where no welcome came, which the cases will tell.
+    """Say hello and return the version agreed on; empty if no welcome came, which the cases will report.
 
     Args:
-        settings: Where.
-        encoding: Of the hello.
-        has_answered: Whether it was welcomed before in this run: then cases were tried, and what came of them is told.
+        settings: where the coordinator is.
+        encoding: the encoding of the hello.
+        has_answered: whether it was welcomed earlier in this run: then there are outcomes of cases to report.
 
     Raises:
         ConnectError: nobody listens there.
-        Failure: the token is the wrong one.
+        Failure: the token is wrong.
     """
     under = Coordinator(settings, GREETING, encoding)  # as the same peer before each part: that is a reconnect
     name = under.name()
@@ -395,7 +395,7 @@ async def _version(settings: Settings, encoding: str, *, has_answered: bool = Fa
     except TimeoutError:
         return ""
     except (Failed, Closed) as error:
-        # A handshake that was refused is a plain ConnectionError.
+        # A refused handshake is a plain ConnectionError.
         nobody_listens = isinstance(error.__cause__, OSError) and type(error.__cause__) is not ConnectionError
         if nobody_listens and not has_answered:
             raise ConnectError(f"nothing listens at {settings.url}: {error.__cause__}") from error
@@ -435,7 +435,7 @@ def _list_requirements(out: Output, names: Sequence[str], role: Role | None, lev
     rows = []
     for requirement in requirements().values():
         about = [case for case in playing.cases() if requirement.name in (case.requirement, *case.also)]
-        # One that several roles have is one case of each, under one name.
+        # A requirement of several roles has a case for each, under one name.
         own = list(dict.fromkeys(case.id for case in about if role in (None, case.role)))
         is_named = not names or requirement.name in names or requirement.area in names
         if not is_named or level not in (None, requirement.level) or (about and not own):

@@ -1,4 +1,4 @@
-"""`a2a context ...`: what the tasks of one context share, for people and scripts."""
+"""`a2a context ...`: the values that the tasks of one context share, for people and scripts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _record(value: ContextValue) -> dict[str, Any]:
 
 
 def _said(value: ContextValue) -> str:
-    """Return what became of a key, for people."""
+    """Return the new state of a key, for people."""
     if value.deleted:
         return "(deleted)"
     return shortened(value.value) if value.is_kept else "(not kept)"
@@ -154,7 +154,7 @@ def put_value(
 
 
 def _lost(common: Common, conflict: Conflict) -> Failure:
-    """Say what is there in place of what was expected."""
+    """Report the current value instead of the expected one."""
     facts = dict(conflict.data)
     if common.out.as_json:
         common.out.record({"conflict": facts})

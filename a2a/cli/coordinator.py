@@ -1,4 +1,4 @@
-"""`a2a coordinator`: the long-running process, and copies of its ledger."""
+"""`a2a coordinator`: the long-running process, and backups of its ledger."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ __all__ = ["announce", "coordinator", "hosting", "served_certificate", "until_st
 log = logging.getLogger("a2a.cli")
 
 _OTHER_FILES = 100
-"""What a coordinator has open beside its connections: the ledger, and whatever processes and threads of its use."""
+"""Files that a coordinator has open beside its connections: the ledger, and those of its processes and threads."""
 _FEW = 10
-"""A coordinator that can hold only a part this small of the connections it may hold says so when it starts."""
+"""A coordinator that can hold less than this fraction of its connections says so when it starts."""
 _WORDS = {"agents": "agents known", "peers": "peers connected"}
-"""Amounts that would be taken for something else: an agent is known also while it is away, a peer may be no agent."""
+"""Amounts that would be misunderstood: an agent is known even while it is away, and a peer may not be an agent."""
 _COLLECTED_AFTER = (20_000, 10, 5)
-"""Objects made and not dropped before the youngest are looked through, rounds of that before the next generation is,
-and rounds of those before all are. A task is sixty objects, none of them in a circle, that stay for a while: as often
-as by default took 38 us of the 190 of a task, and 160 ms at a time with ten thousand settled ones; this takes 2 us.
-What nothing else frees is 17 objects of each closed connection, two kilobytes: a hundred megabytes at most."""
+"""The collector's thresholds: net new objects before it looks through the youngest, rounds of that before the next
+generation, and rounds of those before all. A task is sixty objects that stay for a while, none in a reference cycle:
+the default thresholds took 38 us of a task's 190, and 160 ms at a time with ten thousand settled tasks; these take 2
+us. Only 17 objects, two kilobytes, of each closed connection need the collector: a hundred megabytes at most."""
 
 
 @click.group(cls=Group)
@@ -111,7 +111,7 @@ def run(
         raise click.UsageError(str(error)) from error
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
-    tls = served_certificate(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
+    tls = served_certificate(settings)  # before there is a loop, which would get a Ctrl-C meant for the prompt
     run_loop(lambda: _serve(settings, tls, Output(ready_json, is_quiet)))
 
 
@@ -191,10 +191,10 @@ async def _serve(settings: Settings, tls: ServedCertificate | None, out: Output)
 
 
 def _allow_files(wanted: int) -> int:
-    """Let the process have so many open files, or as many as the system lets it, and return how many these are."""
+    """Raise the process's limit on open files to this many, or as far as the system allows, and return the limit."""
     try:
         import resource
-    except ImportError:  # no such limit there
+    except ImportError:  # there is no such limit here
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -204,10 +204,10 @@ def _allow_files(wanted: int) -> int:
 
 
 def _held_by(files: int, settings: WebSocketSettings) -> WebSocketSettings:
-    """Return the settings with no more connections than so many open files can be.
+    """Return the settings with no more connections than this many open files allow.
 
-    Beyond these the system ends a connection without a word, and tells this process nothing; a listener that knows
-    them says that it is full.
+    Beyond them, the system ends a connection silently and tells this process nothing; a listener that knows the limit
+    says that it is full.
     """
     possible = max(files - _OTHER_FILES, files // 2)
     if possible >= settings.connections_max:
@@ -224,10 +224,10 @@ def _held_by(files: int, settings: WebSocketSettings) -> WebSocketSettings:
 
 @contextmanager
 def _uncollected() -> Iterator[Callable[[], None]]:
-    """Keep the collector away until what is handed out is called, which also lets it forget what is there by then.
+    """Keep the garbage collector off until the yielded function is called, which also exempts everything made by then.
 
-    Folding a ledger makes much and drops nothing: to look through it again and again is a good part of a long start.
-    What it was folded into stays for as long as the process, so that it need not be looked at later either.
+    Folding a ledger makes many objects and drops none: looking through them again and again is a good part of a long
+    start. The folded state stays as long as the process, so it need not be looked at later either.
     """
     before = gc.get_threshold()
     gc.disable()
@@ -247,7 +247,7 @@ def _uncollected() -> Iterator[Callable[[], None]]:
 
 @asynccontextmanager
 async def hosting(db: Path | None, listen: str, *, token: str | None = None, **options: Any) -> AsyncIterator[Hosted]:
-    """Do as `host`, with the token of A2A_TOKEN if need be, and a wrong address as an error of whoever typed it."""
+    """As `host`, with the token of A2A_TOKEN by default, and a wrong address as a usage error."""
     token = token or os.environ.get("A2A_TOKEN", "").strip() or None
     async with AsyncExitStack() as stack:
         try:
@@ -260,7 +260,7 @@ async def hosting(db: Path | None, listen: str, *, token: str | None = None, **o
 
 
 def announce(hosted: Hosted, out: Output) -> None:
-    """Say that a coordinator is ready: as one JSON object for programs, else as a sentence."""
+    """Report that a coordinator is ready: as a JSON object for programs, else as a sentence."""
     durability = hosted.server.store.durability
     if out.as_json:
         out.record(
@@ -280,10 +280,10 @@ def announce(hosted: Hosted, out: Output) -> None:
 
 
 async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
-    """Call `ready`, and wait for SIGTERM or Ctrl-C; whoever is told that it is ready may send one at once.
+    """Call `ready`, and wait for SIGTERM or Ctrl-C; whoever is told may send one at once.
 
     Raises:
-        Failure: the ledger cannot be written any more; where that was so from the start, `ready` was not called.
+        Failure: the ledger can no longer be written; if that was so from the start, `ready` was not called.
     """
     stop = anyio.Event()
     lost: list[StoreError] = []
@@ -319,7 +319,7 @@ def _pass_phrase(option: str, path: Path) -> str:
     """Ask for the pass phrase of an encrypted key.
 
     Raises:
-        UsageError: nobody is there to be asked, as where a supervisor has started this.
+        UsageError: nobody is there to answer, for example because a supervisor started this.
     """
     if not can_ask():
         raise click.UsageError(f"{option} {path} is encrypted, and no terminal is here to ask for its pass phrase")
@@ -336,7 +336,7 @@ def served_certificate(settings: Settings) -> ServedCertificate | None:
     for option, path in named.items():
         try:
             path.open("rb").close()
-        except OSError as error:  # what loads them says the same of both, and not of which
+        except OSError as error:  # the error of loading them does not say which one it is
             raise click.UsageError(f"{option} {path}: {error.strerror}") from error
     cert, key = settings.tls_cert, settings.tls_key
     try:
@@ -349,9 +349,9 @@ def served_certificate(settings: Settings) -> ServedCertificate | None:
 
 
 def _names(settings: Settings) -> list[str]:
-    """Return what clients are known to connect to; where every address is listened on that may be any other name."""
+    """Return the known names that clients connect to; when listening on every address, there may be others."""
     try:
         name, _ = parse_address(settings.listen)
-    except ValueError:  # it is told of when the address is taken
+    except ValueError:  # reported when the address is taken
         return []
     return [*([] if name in ("0.0.0.0", "::") else [name]), *sorted(settings.websocket.hosts)]

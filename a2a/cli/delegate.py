@@ -1,4 +1,4 @@
-"""`a2a delegate`: have a task done, show how far it is, print the result, confirm it."""
+"""`a2a delegate`: delegate a task, show its progress, print and confirm its result."""
 
 from __future__ import annotations
 
@@ -133,13 +133,13 @@ def delegate(
 
 
 def read_input(pairs: tuple[str, ...], file: Any, text: str | None, note: Callable[[str], None] | None = None) -> Any:
-    """Return the input that the arguments make: an object of pairs, over what is in the file; or a text.
+    """Return the input that the arguments make: an object of pairs, on top of the file's; or a text.
 
     Args:
-        note: told of what looks like JSON and is none, and so is a text.
+        note: told of a value that looks like JSON but is not, and so is a text.
 
     Raises:
-        UsageError: they do not go together.
+        UsageError: they exclude each other.
     """
     if text is not None:
         if pairs or file:
@@ -178,16 +178,16 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether it is a number that a message carries."""
+    """Tell whether a text is a number that fits a message."""
     return text.isdecimal() and len(text) < 20 and int(text) <= NUMBER_MAX
 
 
 def _rungs(text: str | None) -> list[dict[str, Any]]:
-    """Read `majority,judge:review=5000,quorum:2,abort`: a rung, after a colon its skill or number, then its cost.
+    """Read `majority,judge:review=5000,quorum:2,abort`: rungs, a skill or number after a colon, and a cost.
 
-    Behind the last `=` is a cost, always: one that is mistyped is not to become a part of the skill's name.
+    Anything after the last `=` is a cost: a mistyped cost must not become a part of the skill's name.
 
-    Raises:
+    UsageError: a rung is missing, or a cost is not a number.
         UsageError: a rung is missing, or what stands for a cost is no number.
     """
     rungs = []
@@ -218,7 +218,7 @@ def _say_id(out: Output, task: TaskHandle) -> None:
 
 @contextlib.contextmanager
 def _told_to_go_on(common: Common, task: str) -> Any:
-    """Tell whoever gives up waiting that the task does not."""
+    """Tell a user who stops waiting that the task goes on."""
     try:
         yield
     except BaseException as error:
@@ -278,7 +278,7 @@ async def _see_through(
 async def _person(
     task: TaskHandle, shown: Follower, out: Output, connection: Connection
 ) -> AsyncIterator[Callable[[TaskEvent], None]]:
-    """Inside the block, put the task's questions to whoever sits at the terminal; yield what is told of each event."""
+    """Inside the block, ask the person at the terminal the task's questions; yield a function to call on each event."""
     asking: dict[int, asyncio.Task[None]] = {}
 
     async def ask(number: int, question: Any) -> None:
@@ -310,7 +310,7 @@ async def _person(
 async def _disputes(
     client: Client, task: TaskHandle, common: Common, shown: Follower
 ) -> AsyncIterator[Callable[[TaskEvent], None]]:
-    """Inside the block, tell of a conflict between its answers what somebody may do; yield what is told of each event.
+    """Hint inside the block at what to do about a conflict between answers; yield a function to call with each event.
 
     No event tells how far a conflict is.
     """
@@ -318,7 +318,7 @@ async def _disputes(
 
     async def look(conflict: str) -> None:
         typed, told = common.connection.typed, ""
-        with contextlib.suppress(A2AError):  # without the hint the task goes on as well
+        with contextlib.suppress(A2AError):  # the task goes on without the hint too
             while True:
                 found = await client.conflicts(task=task.id, is_open=True)
                 *_, last = next((one["stages"] for one in found if one["conflict"] == conflict), ()) or [None]
@@ -348,10 +348,10 @@ async def _disputes(
 
 
 async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown: Follower) -> int | None:
-    """Have the person at the terminal say whether the result is good, where that person is an operator.
+    """Ask the person at the terminal, if an operator, whether the result is good.
 
     Returns:
-        The task's generation when that person looked at it; None where nobody did.
+        The task's generation when that person looked at it; None if nobody did.
     """
     if not _sees_and_answers(client):
         common.out.need_person(f"{task.id} waits for an operator: {how_to_settle(task.id, common.connection)}")
@@ -378,5 +378,5 @@ async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown
 
 
 def _sees_and_answers(client: Client) -> bool:
-    """Tell whether somebody with the operator's token sits at the terminal, and sees there what is printed."""
+    """Tell whether somebody with the operator's token is at the terminal, and sees there what is printed."""
     return client.is_operator and can_ask() and is_terminal(sys.stdout)

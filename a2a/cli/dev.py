@@ -1,4 +1,4 @@
-"""`a2a dev`: a coordinator on this machine and the agents somebody is writing, started again when they change."""
+"""`a2a dev`: a coordinator on this machine, and agents under development that restart when they change."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .processes import A2A, tell_restarts, until_killed
 __all__ = ["dev"]
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the files: soon after one was saved, and nothing to the processor."""
+"""Seconds between two looks at the files: soon after a save, and no load on the processor."""
 LOOK_SHARE = 0.05
-"""Of a core, at most, for looking: where there are many thousands of files, it is done less often."""
+"""The share of a core that looking may take: with many thousands of files, the looks come less often."""
 
 
 @click.command()
@@ -39,14 +39,14 @@ def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, 
     Each agent is a process of its own, started again when it dies or when a Python file of its project changes.
     """
     for spec in specs:
-        # One that does not run yet may after its next change; one that is not there has no file to look at.
+        # An agent that does not run yet may run after a change; a module that does not exist has no file to watch.
         if not source_files(spec):
             raise click.UsageError(no_module(spec, spec.partition(":")[0]))
     run_loop(lambda: _serve(specs, db, listen, Output(ready_json, is_quiet)))
 
 
 async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Output) -> None:
-    # The agents end first: they have a coordinator to give back to what they do not finish.
+    # The agents end first, while the coordinator can still take back what they do not finish.
     async with (
         hosting(db, listen) as hosted,
         supervise(grace=until_killed()) as supervisor,
@@ -70,7 +70,7 @@ async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Outp
 
 
 async def _watch(spec: str, restart: Callable[[str], None], out: Output) -> None:
-    """Have the agent started again whenever one of its files has changed."""
+    """Restart the agent whenever one of its files changes."""
     before, took = await anyio.to_thread.run_sync(_timed_stamps, spec)
     while True:
         await anyio.sleep(max(LOOK_EVERY, took / LOOK_SHARE))
@@ -89,7 +89,7 @@ def _timed_stamps(spec: str) -> tuple[dict[Path, int], float]:
 
 
 def _stamps(spec: str) -> dict[Path, int]:
-    """Return when each source file of a module was changed; one that is just being replaced is missing."""
+    """Return when each source file of a module was last changed; a file that is being replaced is missing."""
     stamps = {}
     for path in source_files(spec):
         try:

@@ -1,4 +1,4 @@
-"""`a2a doctor`: look at everything that has to be right, and say what is not."""
+"""`a2a doctor`: check everything that has to be right, and report what is not."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ DISTRIBUTION = "a2a-coordinator"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, and what was seen."""
+    """The result of one check."""
 
     what: str
     verdict: Literal["ok", "note", "wrong"]
-    """`note`: it may be meant so."""
+    """`note`: it may be intended."""
     detail: str
 
 
@@ -54,7 +54,7 @@ def doctor(common: Common, db: Path | None) -> None:
 
     Nothing is changed. Exit code 1: something is wrong.
     """
-    # That no coordinator runs is only wrong where one was named.
+    # If no coordinator runs, that is wrong only if one was named.
     source = click.get_current_context().get_parameter_source("url")
     is_named = source is not click.core.ParameterSource.DEFAULT
     findings = [
@@ -77,7 +77,7 @@ def doctor(common: Common, db: Path | None) -> None:
 
 
 def installation() -> Iterator[Finding]:
-    """Look at Python, and at the packages this one needs."""
+    """Check Python, and the packages this one needs."""
     version = ".".join(map(str, sys.version_info[:3]))
     is_new = sys.version_info >= (3, 11)
     yield Finding("Python", "ok" if is_new else "wrong", f"{version} at {sys.executable}")
@@ -98,7 +98,7 @@ def installation() -> Iterator[Finding]:
 
 
 def others_named_a2a() -> Iterator[Finding]:
-    """Look for other packages with the import name `a2a`: installed into one place they overwrite each other."""
+    """Look for other packages with the import name `a2a`: in one place, they overwrite each other."""
     own = Path(__file__).parents[1]
     found = False
     for other in importlib.metadata.distributions():
@@ -115,7 +115,7 @@ def others_named_a2a() -> Iterator[Finding]:
         place = Path(entry or ".").resolve() / "a2a"
         try:
             is_there = (place / "__init__.py").exists()
-        except OSError:  # what this user may not look into has nothing to import either
+        except OSError:  # a directory that this user may not read has nothing to import either
             continue
         if is_there and place != own.resolve():
             found = True
@@ -125,7 +125,7 @@ def others_named_a2a() -> Iterator[Finding]:
 
 
 def state(url: str) -> Iterator[Finding]:
-    """Look whether this user's tokens and secrets are kept from others."""
+    """Check whether this user's tokens and secrets are kept from others."""
     try:
         home = state_dir()
         check_state_dir()
@@ -141,7 +141,7 @@ def state(url: str) -> Iterator[Finding]:
         yield Finding("tokens", "wrong", str(error))
     try:
         foreign, open_to_others = _open_to_others(home, coordinator_dir(url))
-    except OSError as error:  # a directory of somebody else
+    except OSError as error:  # another user's directory
         yield Finding("state directory", "wrong", f"{error.filename} cannot be looked at: {error.strerror}")
         return
     if foreign:
@@ -156,7 +156,7 @@ def state(url: str) -> Iterator[Finding]:
 
 
 def _open_to_others(home: Path, directory: Path) -> tuple[list[str], list[str]]:
-    """Return what belongs to another user, and what others may read or write."""
+    """Return the paths that belong to another user, and those that others may read or write."""
     foreign, is_open_to_others = [], []
     for path in (home, directory, *_below(directory)):
         try:
@@ -178,7 +178,7 @@ def _below(directory: Path) -> list[Path]:
 
 
 async def coordinator(connection: Connection, timeout: float | None, *, is_named: bool) -> Finding:
-    """Look whether the coordinator is there, and lets this user in."""
+    """Check whether the coordinator runs and lets this user in."""
     what = "coordinator"
     try:
         async with asyncio.timeout(timeout), connection.client() as client:
@@ -191,13 +191,13 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
     except ConnectError as error:
         if "refused" in str(error):
             return Finding(what, "wrong", str(error))
-        # Where something else listens, or a coordinator that cannot be trusted, another has no room.
+        # If something else listens, or an untrusted coordinator, there is no room for another.
         hint = "; `a2a coordinator run` starts one" if str(error).startswith("nothing listens") else ""
         return Finding(what, "wrong" if is_named else "note", f"{error}{hint}")
 
 
 async def certificate(url: str, timeout: float | None) -> list[Finding]:
-    """Look how long the coordinator's certificate lasts. One that is not taken was told of by who could not connect."""
+    """Check how long the coordinator's certificate lasts. The connection check has reported a rejected one."""
     try:
         where = urlsplit(url)
         if where.scheme != "wss":
@@ -207,20 +207,20 @@ async def certificate(url: str, timeout: float | None) -> list[Finding]:
             _, writer = await asyncio.open_connection(where.hostname, where.port or 443, ssl=context)
             validity = Validity.of(writer.get_extra_info("peercert"))
             writer.transport.abort()
-    except (OSError, ValueError):  # of which are those of TLS, and that there was no time
+    except (OSError, ValueError):  # includes TLS errors and timeouts
         return []
     return [Finding("certificate", "note" if validity.trouble() else "ok", validity.end)]
 
 
 def ledger(path: Path) -> Iterator[Finding]:
-    """Look whether a ledger is whole, and who has it open."""
+    """Check whether a ledger is whole, and who has it open."""
     what = f"ledger {path}"
     try:
         end = check(path.absolute())
     except (StoreError, OSError) as error:
         yield Finding(what, "wrong", str(error))
         return
-    except sqlite3.Error as error:  # it says nothing about the file: that its directory cannot be written, or the like
+    except sqlite3.Error as error:  # not about the file's contents: its directory cannot be written, or the like
         yield Finding(what, "wrong", f"cannot be opened: {error}")
         return
     try:
@@ -242,10 +242,10 @@ def ledger(path: Path) -> Iterator[Finding]:
 
 
 def _unread(path: Path) -> str:
-    """Return what is wrong with the first record that cannot be read, or an empty text.
+    """Return the error of the first record that cannot be read, or an empty text.
 
     Raises:
-        StoreTooOld: nothing is wrong with it, and none can be read.
+        StoreTooOld: nothing is wrong with it, but none can be read.
     """
     lsn = 0
     try:
@@ -263,7 +263,7 @@ def _unread(path: Path) -> str:
 
 
 def helpers() -> Iterator[Finding]:
-    """Look for what is not needed, but used where it is there."""
+    """Look for optional packages, which are used if installed."""
     for module, use in (
         ("uvloop", "a faster coordinator"),
         ("rich", "progress that moves"),
@@ -278,7 +278,7 @@ def helpers() -> Iterator[Finding]:
         yield Finding(program, "ok" if at else "note", at or f"not found: {use}")
     try:
         missing = load("maintenance").missing()
-    except SquadError as error:  # it is of another distribution's name, or was left out
+    except SquadError as error:  # another distribution has that name, or it was left out
         yield Finding("the squad's tools", "note", str(error))
         return
     lacks = f"not installed: {', '.join(missing)}; `a2a run` needs them ({DISTRIBUTION}[squad])"

@@ -1,4 +1,4 @@
-"""What a command ends with. Apart from the other options, so that `a2a --help` loads this and not those."""
+"""The exit codes of commands. Separate from the options, so that `a2a --help` loads this and not those."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ExitCode", "Failure"]
 
 
 class ExitCode(IntEnum):
-    """What a command ends with; scripts and supervisors go by these numbers."""
+    """The exit code of a command; scripts and supervisors rely on these numbers."""
 
     OK = 0
     FAILED = 1
@@ -22,13 +22,13 @@ class ExitCode(IntEnum):
     REJECTED = 7
     NOT_CONFORMANT = 8
     LEDGER_LOST = 70
-    """The ledger cannot be written any more (EX_SOFTWARE of sysexits.h): start the coordinator again. Or it is an older
+    """The ledger can no longer be written (EX_SOFTWARE of sysexits.h): start the coordinator again. Or it is an older
     copy than one an agent knows."""
     INTERRUPTED = 130
 
 
 class Failure(click.ClickException):
-    """The command cannot do it, for a reason that no other exception has."""
+    """The command cannot do its work, for a reason that no other exception covers."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)

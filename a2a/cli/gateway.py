@@ -120,7 +120,7 @@ async def _serve(
 
 
 def _announce(here: Any, connection: Connection, out: Output) -> None:
-    """Say that the gateway is ready: as one JSON object for programs, else as a sentence."""
+    """Report that the gateway is ready: as a JSON object for programs, else as a sentence."""
     if out.as_json:
         files = {caller: str(path) for caller, path in here.token_files.items()}
         tokens = {"tokenFile": files[""]} if "" in files else {"tokenFiles": files}

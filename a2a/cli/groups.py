@@ -1,6 +1,6 @@
-"""Groups of commands, whose help page says of each command all of its first sentence.
+"""Groups of commands whose help page shows the whole first sentence of each command.
 
-click cuts that off at the width of the terminal, and what a command is for often stands behind.
+click cuts the sentence off at the width of the terminal, and its end often says what the command is for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import click
 __all__ = ["Group"]
 
 _SENTENCE_MAX = 1_000
-"""Characters of a first sentence, beyond any there is; it is wrapped."""
+"""More characters than any first sentence has; longer lines are wrapped."""
 
 
 class Group(click.Group):

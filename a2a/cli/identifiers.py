@@ -1,6 +1,6 @@
-"""Parameters that name what a coordinator has: a tab asks it for those that are there.
+"""Parameters that name something of a coordinator's: a tab asks the coordinator for the existing names.
 
-Only what comes in one small answer is asked for, so that a tab is quick; what is older is typed whole.
+Only one small answer is requested, so that a tab is quick; older names have to be typed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["AGENT", "CLAIM_FENCE", "CLAIM_NAME", "CONFLICT", "CONTEXT", "SKILL", "SUBJECT", "TASK"]
 
 ASKED_MAX: Final = 100
-"""Of what is there, the newest."""
+"""How many are offered, the newest."""
 PATIENCE: Final = 1.0
 """Seconds after which a tab offers nothing."""
 
 Found = Iterable[tuple[str, str]]
-"""Each with a few words about it, which some shells show."""
+"""Each with a short description, which some shells show."""
 Ask = Callable[["Client", click.Context], Awaitable[Found]]
 
 
@@ -40,7 +40,7 @@ async def _tasks(client: Client, _: click.Context) -> Found:
 
 
 async def _contexts(client: Client, _: click.Context) -> Found:
-    # Those of tasks: one that nobody delegated in is in no list.
+    # Contexts with tasks: a context that nobody delegated in is in no list.
     found = await client.list(limit=ASKED_MAX)
     return {shown["contextId"]: f"of {shown['id']}, {shown['metadata']['skill']}" for shown in found}.items()
 
@@ -81,7 +81,7 @@ async def _skills(client: Client, _: click.Context) -> Found:
 
 
 class Identifier(click.types.StringParamType):
-    """A text as any, that a tab completes to one of those the coordinator has."""
+    """Any text; a tab completes it to one that the coordinator has."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -91,7 +91,7 @@ class Identifier(click.types.StringParamType):
 
 
 class Fence(Number):
-    """A whole number, likewise."""
+    """A whole number; a tab completes it likewise."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return _completed(_claim_fences, ctx, incomplete)
@@ -100,7 +100,7 @@ class Fence(Number):
 def _completed(ask: Ask, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    # The shell puts into the command line what it gets, as it is: what it would act on is not for an agent to say.
+    # The shell puts names into the command line as they are: agents must not choose text that a shell acts on.
     return [
         CompletionItem(name, help=escape(words))
         for name, words in _asked(ask, ctx)
@@ -109,7 +109,7 @@ def _completed(ask: Ask, ctx: click.Context, incomplete: str) -> list[Completion
 
 
 def _asked(ask: Ask, ctx: click.Context) -> Found:
-    """Return what the coordinator of a command that is being typed says, or nothing where that takes too long."""
+    """Return the answer of the coordinator that the typed command names, or nothing if it takes too long."""
     import asyncio
 
     async def connected() -> Found:
@@ -117,10 +117,10 @@ def _asked(ask: Ask, ctx: click.Context) -> Found:
         async with asyncio.timeout(PATIENCE), connection.client() as client:
             return await ask(client, ctx)
 
-    logging.disable()  # a line of ours would stand in the middle of the one that is being typed
+    logging.disable()  # a log line would appear in the middle of the line being typed
     try:
         return asyncio.run(connected())
-    except Exception:  # noqa: BLE001 - whatever it is, the command itself says it
+    except Exception:  # noqa: BLE001 - whatever it is, the command itself reports it
         return ()
     finally:
         logging.disable(logging.NOTSET)

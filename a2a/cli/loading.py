@@ -1,4 +1,4 @@
-"""`MODULE:VARIABLE` on the command line: find the agent it names, and the files it is made of."""
+"""`MODULE:VARIABLE` on the command line: finds the agent it names, and the agent's source files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["load_agent", "no_module", "source_files"]
 
 
 def load_agent(spec: str) -> Agent:
-    """Import the agent that `MODULE:VARIABLE` names, or the only one of `MODULE`; modules here come first.
+    """Import the agent that `MODULE:VARIABLE` names, or the only one in `MODULE`; modules in this directory come first.
 
     Raises:
-        UsageError: there is none.
-        Failure: the module fails; it is named with the line it failed at.
+        UsageError: there is no such agent.
+        Failure: importing the module fails; the error names the line.
     """
     _look_here()
     module_name, _, variable = spec.partition(":")
@@ -51,15 +51,15 @@ def load_agent(spec: str) -> Agent:
 
 
 def no_module(spec: str, name: str) -> str:
-    """Say that a module is not there."""
+    """Return the error for a module that does not exist."""
     return f"{spec}: there is no module {name} here or in this installation"
 
 
 def source_files(spec: str) -> list[Path]:
-    """Return the module's file and the Python files that may be its own; nothing is run.
+    """Return the module's file and the Python files that it may import as its own, without running any.
 
-    For a module in the working directory these are all files there, except in hidden directories and environments: what
-    it imports is not known before it runs. For any other module it is its top-level package, where it is in one.
+    For a module in the working directory these are all files in it, except those in hidden directories and virtual
+    environments. For any other module they are those of its top-level package, if it is in one.
     """
     _look_here()
     name = spec.partition(":")[0]
@@ -108,13 +108,13 @@ def _look_here() -> None:
 
 
 def _failure(spec: str, error: Exception) -> Failure:
-    """Return what a command ends with whose module fails: its usage is right, and nothing to be told of."""
+    """Return the error for a module that fails: the usage is right, so no hint at usage is shown."""
     return Failure(f"{spec}: {_where(error)}", ExitCode.USAGE)
 
 
 def _where(error: Exception) -> str:
-    """Return what failed, and at which line of whose file."""
-    if isinstance(error, SyntaxError):  # its own words end with the place
+    """Return the error, with the file and line where it was raised."""
+    if isinstance(error, SyntaxError):  # its message ends with the place
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     at = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""

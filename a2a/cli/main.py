@@ -1,8 +1,8 @@
-"""The command `a2a`: what commands there are, and what becomes of their errors.
+"""The command `a2a`: its commands, and how their errors are reported.
 
-A command's module is loaded when the command is used; `a2a --help` knows the rest from the table. Exceptions are
-turned into a sentence on stderr and an exit code here and nowhere else. What only a command needs is imported when
-there is one: the help page is to be there at once.
+A command's module is loaded when the command is used; `a2a --help` takes everything from the table. Only this module
+turns exceptions into a sentence on stderr and an exit code. Imports that only commands need happen when there is one,
+so that the help page appears at once.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _let_go_of_streams() -> None:
-    """Leave nothing for Python to write at its end, where it fails with 120 if nobody reads that any more."""
+    """Leave nothing for Python to write at exit, where it would fail with 120 if nobody reads the streams."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             try:
@@ -131,22 +131,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _width() -> int:
-    """Return how wide help is written: as click would, without the module it asks, which takes 2 ms to import."""
+    """Return the width of help pages: click's own rule, without the module it uses, whose import takes 2 ms."""
     named = os.environ.get("COLUMNS", "")
     columns = int(named) if named.isdecimal() else 0
     if not columns:
         try:
             columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
-        except (AttributeError, ValueError, OSError):  # there is no such stream, or it is no terminal
+        except (AttributeError, ValueError, OSError):  # there is no such stream, or it is not a terminal
             columns = 80
     return max(min(columns, 80) - 2, 50)
 
 
 def _log_to_stderr() -> None:
-    """Have what is logged told, from the level that A2A_LOG names.
+    """Write the log to stderr, from the level that A2A_LOG names.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it names no level.
     """
     import logging
 
@@ -157,10 +157,10 @@ def _log_to_stderr() -> None:
 
 
 def _explain(cause: BaseException) -> int:
-    """Say what went wrong, and return the exit code for it."""
+    """Report an error, and return its exit code."""
     code = exit_code(cause)
     if code != ExitCode.INTERRUPTED:
-        with suppress(OSError):  # nobody reads it any more: whoever waits for the code gets that
+        with suppress(OSError):  # nobody reads stderr any longer; the exit code still tells
             _tell(cause)
     return code
 
@@ -203,6 +203,6 @@ def exit_code(error: BaseException) -> int:
         (errors.TaskError, ExitCode.TASK_FAILED),
     )
     if isinstance(error, errors.TaskFailed) and error.reason == "rejected":
-        return ExitCode.REJECTED  # a result that was refused for good: the task's state is `failed` (spec ACCEPT-5)
-    # The first that fits counts; what does not fit has failed.
+        return ExitCode.REJECTED  # a result that was finally rejected: the task's state is `failed` (spec ACCEPT-5)
+    # The first match counts; everything else is a failure.
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""`a2a mcp`: the agents of one coordinator as tools, for the host of MCP that starts it."""
+"""`a2a mcp`: the agents of one coordinator as tools, for the MCP host that starts it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .parameters import Seconds
 __all__ = ["mcp"]
 
 _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.")
-"""A whole pair of surrogates, a half of one, or any other escape of JSON."""
+"""A whole surrogate pair, half of one, or any other escape of JSON."""
 
 
 @click.command()
@@ -73,8 +73,8 @@ async def _serve(connection: Connection, name: str, **how: Any) -> None:
     from ..gateways.mcp import ToolServer
 
     client = connection.lasting_client(name)
-    lines: Any = _Input()  # all that is done with a file here is to go through its lines,
-    answers: Any = _Output()  # and to write to the other
+    lines: Any = _Input()  # the only use of this file is to iterate over its lines,
+    answers: Any = _Output()  # and of this one to write to it
     try:
         async with until_told():
             tools = ToolServer(client, connection.url, typed=connection.typed, **how)
@@ -85,7 +85,7 @@ async def _serve(connection: Connection, name: str, **how: Any) -> None:
 
 
 class _Input:
-    """The lines of stdin. A thread that nobody waits for reads them: at the end the next line may never come."""
+    """The lines of stdin, read by a thread that nobody waits for: at the end, the next line may never come."""
 
     def __aiter__(self) -> AsyncIterator[str]:
         loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class _Input:
 
 
 class _Output:
-    """stdout. Written to by a thread that nobody waits for: a host may read no more, and want the process to end."""
+    """stdout, written by a thread that nobody waits for: a host may stop reading, and want the process to end."""
 
     def __init__(self) -> None:
         self._ahead: SimpleQueue[tuple[bytes, Future[None]]] = SimpleQueue()
@@ -117,7 +117,7 @@ class _Output:
         await asyncio.wrap_future(written)
 
     async def flush(self) -> None:
-        """What was written is out already."""
+        """Do nothing: what was written is already out."""
 
     def _write(self) -> None:
         while True:
@@ -134,6 +134,6 @@ class _Output:
 
 
 def _text(line: bytes) -> str:
-    """Return a line with what is no text in it replaced: MCP's SDK answers no request that has half a character."""
+    """Return a line with invalid text replaced: MCP's SDK does not answer requests with half a surrogate pair."""
     text = line.decode("utf-8", "replace")
     return _ESCAPES.sub(lambda found: r"\ufffd" if len(found[0]) == 6 else found[0], text) if r"\u" in text else text

@@ -1,6 +1,6 @@
-"""What every command shares: its options, how it connects, and the exit codes.
+"""What all commands share: their options, how they connect, and the exit codes.
 
-Light on purpose: the modules that cost time to load are imported when a command runs.
+Light on purpose: slow modules are imported only when a command runs.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _COMMANDS: Final = re.compile(rf"\ba2a (?:(?:task (?:show|cancel)|conflict show)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the coordinator is, and what opens its door."""
+    """Where the coordinator is, and the token for it."""
 
     url: str
     token: str | None
-    """None: A2A_TOKEN, else what this user's state directory has for the URL."""
+    """None: A2A_TOKEN, else the one in this user's state directory for the URL."""
     token_file: Path | None = None
-    """Where the token is from, if it is from a file that was named."""
+    """The file that the token is from, if one was named."""
 
     def client(self) -> Client:
-        """Return a client to enter. It is an operator where this user has the operator's token.
+        """Return a client to enter. It is an operator if this user has the operator's token.
 
         Raises:
             StateDirectoryError: there is no place to keep this user's secret.
@@ -64,7 +64,7 @@ class Connection:
         return connect(self.url, token=self.token, operator=True)
 
     def lasting_client(self, name: str) -> Client:
-        """Return a client to enter under a name, for a command that stays: it waits for its coordinator however long.
+        """Return a client to enter under a name, for a command that stays: it waits for its coordinator without limit.
 
         Raises:
             StateDirectoryError: there is no place to keep its secret.
@@ -77,14 +77,14 @@ class Connection:
         return connect(name=name, settings=settings)
 
     def typed(self, words: str) -> str:
-        """Return `a2a WORDS` as somebody types it to reach the same coordinator, in this terminal or another."""
+        """Return `a2a WORDS` as a user types it to reach the same coordinator, in this terminal or another."""
         return f"a2a {words}{self.options}"
 
     @property
     def options(self) -> str:
-        """What stands behind such a command, with a space before it; nothing where every command looks by itself."""
+        """The options of such a command, with a leading space; empty if commands need none to find the coordinator."""
         named = {}
-        if self.url != DEFAULT_URL:  # also where A2A_URL says so, as another terminal may have none
+        if self.url != DEFAULT_URL:  # even if A2A_URL names it, which another terminal may not have
             named["--url"] = self.url
         if self.token_file is not None:
             named["--token-file"] = str(self.token_file.absolute())
@@ -101,18 +101,18 @@ class Common:
     """Seconds for the whole command; None: as long as it takes."""
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Connect, do the work, and return what comes of it.
+        """Connect, do the work, and return its result.
 
         Raises:
-            TimeoutError: it was not done within the timeout.
+            TimeoutError: it took longer than the timeout.
         """
         return self._run(self.connection.client, work)
 
     def read(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Do work that only looks: as `run`, and from the ledger where no coordinator runs on this machine.
+        """Do work that only reads: as `run`, but from the ledger if no coordinator runs on this machine.
 
         Raises:
-            TimeoutError: it was not done within the timeout.
+            TimeoutError: it took longer than the timeout.
         """
         from ..credentials import default_ledger
         from ..errors import ConnectError, StoreError, StoreLocked
@@ -121,7 +121,7 @@ class Common:
             return self.run(work)
         except ConnectError as error:
             ledger = default_ledger()
-            # Who does not let us in may have another ledger.
+            # A coordinator that refuses us may have another ledger.
             if not error.is_absent or self.connection.url != DEFAULT_URL or not ledger.exists():
                 raise
             try:
@@ -162,20 +162,20 @@ class Common:
 
 
 def retyped(text: str, options: str) -> str:
-    """Return a text of an agent's whose commands reach the coordinator that its reader is at, which no agent knows.
+    """Return an agent's text with commands that reach the reader's coordinator, whose address no agent knows.
 
     Args:
-        options: as `Connection.options`. They are put behind the commands that agents tell people: to look at a task or
+        options: see `Connection.options`. They are appended to the commands that agents mention: to look at a task or
             cancel it, to look at a conflict, to read a key of a context.
     """
     return _COMMANDS.sub(lambda found: found[0] + options, text)
 
 
 def require_extra(command: str, extra: str, *modules: str) -> None:
-    """See to it that what an extra brings is there.
+    """Check that the packages of an extra are installed.
 
     Raises:
-        Failure: it is not; it says what to install.
+        Failure: they are not; the error says what to install.
     """
     try:
         for module in modules:
@@ -189,7 +189,7 @@ def read_token(path: Path | None, option: str = "--token-file") -> str | None:
     """Return the token in the file that an option names.
 
     Raises:
-        BadParameter: it cannot be read, or there is none in it.
+        BadParameter: the file cannot be read, or holds no token.
     """
     if path is None:
         return None
@@ -220,7 +220,7 @@ ready_json_option = click.option(
     is_flag=True,
     help="When ready, write one JSON object with the address to stdout.",
 )
-"""Of what serves until it is told to end."""
+"""For commands that serve until they are stopped."""
 _QUIET = click.option(
     "--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result, errors and what needs a person."
 )

@@ -1,7 +1,7 @@
-"""What a command says: results on stdout, everything else on stderr; and nothing an agent wrote moves the terminal.
+"""The output of commands: results on stdout, everything else on stderr; no text from an agent controls the terminal.
 
-Text from agents may hold escape sequences that retitle a window, erase what stands above or type into the shell, and
-characters that turn the direction of reading. Every text passes `escape` on its way to a terminal.
+Text from agents may hold escape sequences that retitle a window, erase earlier lines or type into the shell, and
+characters that change the direction of reading. All text goes through `escape` on its way to a terminal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .exits import Failure
 __all__ = ["Output", "columns_of", "escape", "is_terminal", "number_of", "paused", "table", "to_json", "uses_color"]
 
 _KEPT = {"\u200c", "\u200d"}
-"""Joiners: scripts and emoji are written with them, and they do nothing to what stands beside them."""
+"""Joiners: scripts and emoji need them, and they do not affect neighbouring text."""
 _DANGEROUS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 _COLORS = {
@@ -40,11 +40,11 @@ _COLORS = {
     "leased": "cyan",
     "reported": "cyan",
 }
-"""Words that stand out where colours are in use."""
+"""Words that are coloured if colours are in use."""
 
 
 def escape(text: str, *, lines: bool = False) -> str:
-    r"""Return the text with what a terminal would act on written as `\x1b`, `\u202e`, ...
+    r"""Return the text with everything a terminal would act on written as `\x1b`, `\u202e`, ...
 
     Args:
         text: anything.
@@ -67,11 +67,11 @@ def _written(character: str) -> str:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return the value as JSON that is safe on a terminal, and the same value for whoever parses it."""
+    """Return the value as JSON that is safe on a terminal, and that parses to the same value."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     if text.isascii() and "\x7f" not in text:
         return text
-    # A line feed here is the indentation's: those of the value are escaped already.
+    # A line feed here comes from the indentation: those in the value are already escaped.
     return "".join(c if _is_harmless(c) or c == "\n" else _written_in_json(c) for c in text)
 
 
@@ -81,7 +81,7 @@ def _written_in_json(character: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:
-    """Return lines with the cells in columns; with `width` the last column is cut off there."""
+    """Return lines with the cells in columns; `width` cuts off the last column."""
     cells = [[escape(cell) for cell in row] for row in (headers, *rows)]
     widths = [max(columns_of(row[column]) for row in cells) for column in range(len(headers))]
     lines = []
@@ -92,12 +92,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int |
 
 
 def number_of(number: int, word: str) -> str:
-    """Return so many of what a word names, as in `1 stop` and `2 stops`."""
+    """Return a number with its noun, as in `1 stop` and `2 stops`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns a terminal gives a text."""
+    """Return how many columns a text takes on a terminal."""
     if text.isascii():
         return len(text)
     return sum(map(_columns, text))
@@ -118,15 +118,15 @@ def _cut(text: str, width: int | None) -> str:
 
 
 def is_terminal(stream: IO[Any] | None) -> bool:
-    """Tell whether somebody looks at what is written there; None is a stream that was closed before we began."""
+    """Tell whether the stream is a terminal; None is a stream that was closed before we began."""
     try:
         return stream is not None and stream.isatty()
-    except ValueError:  # it was closed
+    except ValueError:  # the stream is closed
         return False
 
 
 def uses_color(stream: IO[Any] | None) -> bool:
-    """Tell whether colours are wanted there (https://no-color.org)."""
+    """Tell whether colours are wanted on a stream (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -134,9 +134,9 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
     """Write to stdout.
 
     Raises:
-        Failure: it was closed before we began, where click would drop the text and nobody would know; or it takes no
+        Failure: stdout was closed before we began, in which case click would silently drop the text; or it accepts no
             more, as a file on a full disk.
-        BrokenPipeError: whoever read it is gone.
+        BrokenPipeError: its reader is gone.
     """
     if sys.stdout is None:
         raise Failure("there is no standard output to write to")
@@ -144,30 +144,30 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
         click.echo(text, nl=nl)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            # Whoever read it has had enough: a command ends without a word, and one that stays with these.
+            # The reader has had enough: a command ends silently, except one that stays, which reports this.
             raise BrokenPipeError(error.errno, "nobody reads the standard output any more") from error
         raise Failure(f"the standard output cannot be written: {error.strerror}") from error
 
 
 def _tell(text: str) -> None:
-    with suppress(OSError):  # they are gone, or their disk is full
+    with suppress(OSError):  # the reader is gone, or the disk is full
         click.echo(escape(text, lines=True), err=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a command's words go."""
+    """Writes a command's output."""
 
     as_json: bool = False
     is_quiet: bool = False
 
     def note(self, text: str) -> None:
-        """Say something to whoever watches, on stderr; nothing with --quiet, and nothing depends on it."""
+        """Write a message to stderr for people who watch; nothing with --quiet, and nothing depends on it."""
         if not self.is_quiet:
             _tell(text)
 
     def need_person(self, text: str) -> None:
-        """Say what does not go on without a person, on stderr, also with --quiet: else nobody would know."""
+        """Write what needs a person to stderr, even with --quiet: else nobody would know."""
         _tell(text)
 
     def line(self, text: str) -> None:
@@ -179,7 +179,7 @@ class Output:
         _echo(to_json(value))
 
     def value(self, value: Any) -> None:
-        """Write the value of a task: text as it is, else JSON. What is no terminal gets it untouched."""
+        """Write the value of a task: text as it is, else JSON. It is escaped only for a terminal."""
         if isinstance(value, bytes):
             if is_terminal(sys.stdout):
                 self.note(f"{len(value)} bytes that are no text; write them to a file with > FILE")
@@ -190,11 +190,11 @@ class Output:
         elif is_terminal(sys.stdout):
             _echo(escape(value, lines=True))
         else:
-            # Through bytes: a stream whose encoding knows fewer characters would refuse, click would drop colours.
+            # As bytes: a stream with a smaller encoding would refuse some characters, and click would drop colours.
             _echo(value.encode("utf-8", "surrogatepass") + b"\n", nl=False)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write a table for people; without a first line where all headers are empty."""
+        """Write a table for people; without a header line if all headers are empty."""
         import shutil
 
         width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
@@ -207,7 +207,7 @@ class Output:
 
     @staticmethod
     def colored(line: str) -> str:
-        """Return a line, escaped before, with the words for states in colour."""
+        """Return an escaped line with the words for states in colour."""
         return "".join(click.style(part, fg=_COLORS[part]) if part in _COLORS else part for part in _words(line))
 
 
@@ -224,9 +224,9 @@ def _words(line: str) -> list[str]:
 
 @contextmanager
 def paused(live: Any) -> Iterator[None]:
-    """Take a moving display of `rich` off the terminal for the time of the block, so that something can be asked.
+    """Take a moving display of `rich` off the terminal inside the block, so that something can be asked.
 
-    What is told meanwhile takes it off as well, and does not bring it back over the question.
+    Output in the meantime also takes it off, and does not bring it back over the question.
     """
     was_moving = live.is_started
     live.stop()

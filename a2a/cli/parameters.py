@@ -1,4 +1,4 @@
-"""Types of options that several commands have, and that click has not."""
+"""Types of options that several commands have, and that click lacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Number", "Seconds"]
 
 
 class Number(click.IntRange):
-    """A whole number that fits into a message."""
+    """A whole number that fits in a message."""
 
     name = "number"
 
@@ -24,10 +24,10 @@ class Number(click.IntRange):
 
 
 class Seconds(click.FloatRange):
-    """A duration that fits into a message, in milliseconds: click takes one that is endless, and one that is none."""
+    """A duration that fits in a message, in milliseconds: click accepts infinity and nan."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
-        if not seconds * 1000 <= NUMBER_MAX:  # nan is not less than anything
+        if not seconds * 1000 <= NUMBER_MAX:  # a comparison with nan is false
             self.fail(f"{value} is no number of seconds.", param, ctx)
         return seconds

@@ -1,7 +1,7 @@
-"""How a command starts others of this package, and what it says of those it keeps running.
+"""How a command starts other commands of this package, and what it reports of those it keeps running.
 
-What is kept running, and how, is `supervisor`'s. Used by `a2a dev`, `a2a agent run --workers`, `a2a run` and
-`a2a squad`.
+`supervisor` does the work of keeping them running. Used by `a2a dev`, `a2a agent run --workers`, `a2a run` and `a2a
+squad`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..supervisor import Supervisor
 __all__ = ["A2A", "tell_restarts", "until_killed"]
 
 A2A = (sys.executable, "-m", "a2a")
-"""How a command of this package is started: by the interpreter and the source of whoever starts it."""
+"""The start of the command line of a command of this package, with this process's interpreter and source."""
 
 
 def until_killed(grace: float = DRAIN_GRACE) -> float:
-    """Return the seconds from SIGTERM to SIGKILL of an agent that takes so many to end what it holds."""
+    """Return the seconds from SIGTERM to SIGKILL for an agent with this grace."""
     return grace + 5.0
 
 
 async def tell_restarts(supervisor: Supervisor, say: Callable[[str], None]) -> None:
-    """Tell of every program that ended and is started again, for as long as the caller wants."""
+    """Report every program that ended and is started again, until cancelled."""
     told: dict[str, int] = {}
     halted: dict[str, float] = {}
     while True:

@@ -1,7 +1,7 @@
 """Any program as an agent: the input on its stdin, the result on its stdout (`a2a agent exec`).
 
-Each attempt is a process in a session of its own, so that its whole group ends when the attempt does. What it may say
-is bounded: the result is a message of the protocol, and of its complaints only the end is wanted.
+Each attempt is a process in a session of its own, so that its whole group ends when the attempt does. Its outputs are
+bounded: the result has to fit in a message of the protocol, and of stderr only the end is kept.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from ..supervisor import tied
 __all__ = ["Program", "program_agent"]
 
 OUTPUT_MAX = 1024 * 1024
-"""Bytes of stdout. A result travels in one frame, whose payload may have two megabytes once JSON has quoted it."""
+"""In bytes of stdout. A result travels in one frame, whose payload may have two megabytes once JSON has quoted it."""
 ERRORS_KEPT = 4 * 1024
-"""Bytes of the end of stderr that a failure tells."""
+"""Bytes from the end of stderr that a failure includes."""
 GRACE = 2.0
 """Seconds from SIGTERM to SIGKILL when an attempt is cancelled."""
 LEFTOVER_CHECK = 0.2
-"""Seconds between two looks at whether a program has ended and left its outputs open."""
+"""Seconds between two checks whether a program has ended and left its outputs open."""
 TRY_AGAIN = 75
-"""EX_TEMPFAIL of sysexits.h: the one exit code after which another attempt is made."""
+"""EX_TEMPFAIL of sysexits.h: the only exit code after which another attempt is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command line, and how long it may take."""
+    """A command line, and its time limit."""
 
     command: Sequence[str]
     timeout: float | None = None
@@ -49,14 +49,14 @@ class Program:
         """Run it once for this input, and return its result.
 
         Raises:
-            AttemptFailed: it could not be started, ended with another exit code than 0, or took too long or too much.
+            AttemptFailed: it could not start, exited with a code other than 0, or exceeded its time or its output.
         """
         if shutil.which(self.command[0]) is None:
             raise AttemptFailed(f"{self.command[0]} cannot be started: there is no such program", code="start")
         try:
             process = await asyncio.create_subprocess_exec(
-                # Tied to this process: killed with it and with all it has started, so that no work goes on that another
-                # attempt does again.
+                # Tied to this process: it is killed with this process, and so is everything it started, so that no work
+                # goes on that another attempt repeats.
                 *tied("--group", *self.command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -99,7 +99,7 @@ def program_agent(program: Program, skill: str, *, name: str | None = None, conc
 
 
 def _environment(task: TaskContext) -> dict[str, str]:
-    """Return what a program may want to know of its task."""
+    """Return the environment variables that describe a program's task."""
     return {
         "A2A_TASK": task.id,
         "A2A_SKILL": task.skill,
@@ -112,21 +112,21 @@ def _environment(task: TaskContext) -> dict[str, str]:
 
 
 def _to_stdin(value: Any) -> bytes:
-    """Return an input as a program reads it: text and bytes as they are, anything else as JSON."""
+    """Return an input for a program's stdin: text and bytes as they are, anything else as JSON."""
     if isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else json.dumps(value, ensure_ascii=False).encode()
 
 
 def _from_stdout(output: bytes) -> Any:
-    """Return an output as a value: JSON where it parses, else text without the last line feed, else bytes."""
+    """Return an output as a value: JSON if it parses, else text without the last line feed, else bytes."""
     try:
         text = output.decode()
     except UnicodeDecodeError:
         return output
     try:
         value = json.loads(text)
-        canonical(value)  # what has no canonical form (1e999, 2**60) is better off as the text it was
+        canonical(value)  # a value without a canonical form (1e999, 2**60) stays text
     except (ValueError, RecursionError):
         return text.removesuffix("\n")
     return value
@@ -148,8 +148,8 @@ async def _talk(process: asyncio.subprocess.Process, given: bytes) -> tuple[byte
 async def _write(process: asyncio.subprocess.Process, given: bytes) -> None:
     assert process.stdin is not None, "it is a pipe"
     if process.stdin.is_closing():
-        return  # it has ended already, and uvloop has another error for that than the ones below
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it did not want to know
+        return  # it has already ended, for which uvloop has another error than those below
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it did not want the rest
         process.stdin.write(given)
         await process.stdin.drain()
         process.stdin.close()
@@ -157,7 +157,7 @@ async def _write(process: asyncio.subprocess.Process, given: bytes) -> None:
 
 
 async def _end_with_leader(process: asyncio.subprocess.Process) -> None:
-    """End the group when the program itself has: what it left running would hold the outputs open for ever."""
+    """End the group once the program itself has ended: processes it left would hold the outputs open forever."""
     while process.returncode is None:  # noqa: ASYNC110 - before Python 3.12 `wait` waits for the outputs as well
         await anyio.sleep(LEFTOVER_CHECK)
     _signal_group(process, signal.SIGKILL)
@@ -180,7 +180,7 @@ async def _read_errors(process: asyncio.subprocess.Process, errors: bytearray) -
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the whole group; what it left running in the background too, once the program itself has ended."""
+    """End the whole group, with processes left in the background, even after the program itself has ended."""
     if process.returncode is None:
         _signal_group(process, signal.SIGTERM)
         with anyio.move_on_after(GRACE):

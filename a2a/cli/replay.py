@@ -1,4 +1,4 @@
-"""`a2a replay`: read a ledger record by record, or prove that it adds up."""
+"""`a2a replay`: print a ledger record by record, or verify it."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ __all__ = ["Verdict", "replay", "verify"]
 
 @dataclass(slots=True)
 class Verdict:
-    """What came of running a ledger again."""
+    """The result of replaying a ledger."""
 
     records: int = 0
     decisions: int = 0
-    """Decisions run again."""
+    """How many decisions were run again."""
     stops: int = 0
-    """Hashes of memory, recorded at stops, that the fold was compared with."""
+    """How many recorded hashes of memory, from stops, were compared with the fold."""
     archived: int = 0
-    """Archived tasks, conflicts and contexts that were compared."""
+    """How many archived tasks, conflicts and contexts were compared."""
     state_hash: str = ""
     snapshot: int | None = None
     """The position of the snapshot that was compared with the fold from the beginning."""
     lsn: int | None = None
-    """The first record that differs, or whose snapshot does."""
+    """The first record that differs, or whose snapshot differs."""
     stands: str = ""
     expected: str = ""
 
     @property
     def is_good(self) -> bool:
-        """Whether everything adds up."""
+        """Whether everything matches."""
         return self.lsn is None
 
 
@@ -77,8 +77,8 @@ def _records(entries: Iterator[Entry]) -> Iterator[Record]:
 
 
 def verify(reader: LedgerReader) -> Verdict:
-    """Run every decision of a ledger again, and compare the fold with what was recorded of it."""
-    # What a coordinator archives meanwhile, the records up to here know nothing of.
+    """Run every decision of a ledger again, and compare the results with what was recorded."""
+    # The records up to here do not cover what a coordinator archives meanwhile.
     with reader.still():
         return _verify(reader)
 
@@ -104,7 +104,7 @@ def _verify(reader: LedgerReader) -> Verdict:
 
 
 def _compare_archive(reader: LedgerReader, shelf: dict[tuple[type, str], bytes], verdict: Verdict) -> None:
-    """Compare what is archived with what the records add up to; a task that is gone has nothing left to compare."""
+    """Compare the archive with the fold of the records; a pruned task leaves nothing to compare."""
     of_tasks = {"state": None, "skill": None, "parent": None, "context_id": None, "dead_letter": False}
     of_conflicts = {"kind": None, "object": None, "task": None}
     _compare_shelf("task", Task, _newest_first(reader.list_archived, of_tasks, reader.end + 1), shelf, verdict)
@@ -150,13 +150,13 @@ def _contexts(reader: LedgerReader) -> Iterator[ArchiveEntry]:
 
 
 def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:
-    """Fold the records behind the snapshot, and compare with the fold from the beginning."""
+    """Fold the records after the snapshot, and compare with the fold from the beginning."""
     try:
         ledger: Ledger = snapshot.load(body, reader.namespace(), reader.blob)
     except (StoreError, ValueError):
-        return  # a start leaves it aside as well
+        return  # a start ignores it too
     verdict.snapshot = lsn
-    if ledger.lsn != lsn:  # a row that was changed on the disk: a start goes by what is in it
+    if ledger.lsn != lsn:  # a row that was changed on the disk: a start trusts its contents
         verdict.lsn, verdict.stands, verdict.expected = (
             ledger.lsn,
             f"its snapshot at {lsn!r}",
@@ -230,7 +230,7 @@ def _print(out: Output, entries: Iterator[Entry]) -> None:
 
 
 def _readable(value: Any) -> Any:
-    """Return a value as JSON has it: bytes as text where they are text, also inside of others."""
+    """Return a value in JSON types: bytes become text if they are text, even inside other values."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):

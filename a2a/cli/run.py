@@ -1,4 +1,4 @@
-"""`a2a run`: have a squad work on a repository, watch it, answer what it asks, see what came of it."""
+"""`a2a run`: have a squad work on a repository, watch it, answer its questions, and see the outcome."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXIT_OF_VERDICT: Final = {
     "undecided": ExitCode.FAILED,
     "unanswered": ExitCode.TIMEOUT,
 }
-"""Every other verdict is what was asked for."""
+"""All other verdicts are what was asked for."""
 EXIT_OF_ERROR: Final = {
     **dict.fromkeys(
         ("bad_source", "no_such_path", "not_a_repository", "dirty_worktree", "no_commit", "not_python",
@@ -55,7 +55,7 @@ EXIT_OF_ERROR: Final = {
     ),
     "offline": ExitCode.NOT_CONNECTED,
 }  # fmt: skip
-"""What is wrong with the request or its repository is told before anything is changed; all else is a failed task."""
+"""Errors in the request or its repository are found before anything is changed; all others are failed tasks."""
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -138,9 +138,9 @@ def run(
     async def whole() -> int:
         wanted = {**given, "head": await _head(repo)}
         if branch and (branch.startswith("-") or (await _git("/", "check-ref-format", f"refs/heads/{branch}"))[0]):
-            # The deployer would say so when all the work is done.
+            # Otherwise the deployer would say so after all the work is done.
             raise click.UsageError(f"--branch: {branch!r} cannot be the name of a branch")
-        # Who is not let in is told so before there is a folder.
+        # A user who is not let in learns that before a folder is made.
         await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
             if branch and repo is not None and not this.is_resumed and (taken := await _in_the_way(repo, branch)):
@@ -165,16 +165,16 @@ def run(
 
 
 async def _head(repo: Path | None) -> str:
-    """Return the commit a repository is at: after another commit, an unfinished run is not what is asked for.
+    """Return the commit a repository is at: after another commit, an unfinished run is not the one that is wanted.
 
     Raises:
-        UsageError: it is no repository, which the squad would only find out when all its agents are there.
+        UsageError: it is not a repository; the squad would find that out only after all its agents have started.
     """
     if repo is None:
         return ""
     code, said, why = await _git(repo, "rev-parse", "--is-inside-work-tree")
     if code:
-        # Not every reason is that there is none: it may belong to somebody else, whom git does not trust.
+        # Not every error means that: it may belong to another user, whom git does not trust.
         raise click.UsageError(f"--repo: {repo} is not inside a git work tree: {why}")
     if said != "true":
         raise click.UsageError(f"--repo: {repo} is not inside a git work tree")
@@ -182,7 +182,7 @@ async def _head(repo: Path | None) -> str:
 
 
 async def _in_the_way(repo: Path, branch: str) -> str | None:
-    """Return the branch that keeps one of this name from being made: its folder among the refs is another's name."""
+    """Return the branch that prevents one of this name: git keeps a branch's prefix as a folder of refs."""
     parts = branch.split("/")
     folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
     ways = [f"refs/heads/{name}" for name in (*folders, branch)]
@@ -191,7 +191,7 @@ async def _in_the_way(repo: Path, branch: str) -> str | None:
 
 
 async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:
-    """Run git in a folder, and return its exit code, what it says, and what it says is wrong."""
+    """Run git in a folder, and return its exit code, its output and its error."""
     command = ("git", "-C", str(folder), *arguments)
     try:
         git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -205,11 +205,11 @@ async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:
 
 
 async def _through(definition: Definition, place: Place, common: Common, this: Run, given: dict[str, Any]) -> int:
-    """Delegate the request, show it on its way, and tell what came of it."""
+    """Delegate the request, show its progress, and report the outcome."""
     there = replace(common.connection, url=place.url)
     async with connect(place.url, token=place.token, operator=True) as client:
         if this.is_resumed and await _is_canceled(client, this.task):
-            # Whoever asks for it again knows that it was, or wants to: its story would end where nobody asked it to.
+            # Whoever asks again knows that it was canceled, or has to learn it: its story would end without a reason.
             common.out.note(f"{this.task} was canceled: the run begins anew ({there.typed(f'task show {this.task}')})")
             this.begin_anew()
         handle = client.delegate(
@@ -247,25 +247,25 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
 
 
 async def _is_canceled(client: Client, task: str) -> bool:
-    """Tell whether somebody has ended a run's task, or it is about to end by that; a run may have no task yet."""
+    """Tell whether somebody has canceled a run's task, or it is canceling; a run may have no task yet."""
     if not task:
         return False
     try:
         shown = await client.get(task)
     except (NotFound, Gone):
-        return False  # this coordinator does not know it, or not any more: delegating it again makes it
+        return False  # this coordinator does not know it, or no longer: delegating it again creates it
     return shown["metadata"]["state"] in ("canceling", "canceled")
 
 
 def _how_to_answer(there: Connection, within: float | None) -> str:
-    """Return what is said of a question where nobody sits here who could answer it; `TASK` stands for the task's id."""
+    """Return the hint for a question that nobody here can answer; `TASK` stands for the task's id."""
     how = there.typed("answer TASK ANSWER")
     how_long = "a day, or as --answer-within says" if within is None else f"{within:g} s"
     return f"nobody can be asked here, and the question waits for {how_long}; answer with: {how}"
 
 
 async def _watch(client: Client, task: TaskHandle, shown: Display, elsewhere: str) -> None:
-    """Show what happens until there is a result, and answer questions meanwhile."""
+    """Show events until there is a result, and answer questions meanwhile."""
     asking: dict[int, asyncio.Task[None]] = {}
     try:
         async with asyncio.TaskGroup() as group:
@@ -310,7 +310,7 @@ async def _answer(client: Client, task: TaskHandle, number: int, question: Any, 
 
 
 async def _prompt(question: Any, shown: Display) -> str:
-    """Read an answer: an option, by its words or its number, or any other words."""
+    """Read an answer: an option, by its words or its number, or any other text."""
     options = [str(option) for option in question.get("options") or ()] if isinstance(question, dict) else []
     while True:
         said = await _read("> ")
@@ -336,7 +336,7 @@ async def _read(prompt: str) -> str:
 
 
 async def _edited(patch: str) -> str:
-    """Open a copy of the patch in the person's editor, and return the answer that hands it in."""
+    """Open a copy of the patch in the person's editor, and return the answer that submits it."""
     copy = Path(f"{patch}.edited")
     await asyncio.to_thread(lambda: copy.write_bytes(Path(patch).read_bytes()))
     await asyncio.to_thread(click.edit, filename=str(copy))
@@ -344,7 +344,7 @@ async def _edited(patch: str) -> str:
 
 
 async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Output, there: Connection) -> Failure:
-    """Return what is told of a failed task: the reason in words, and the exit code for it."""
+    """Return the error for a failed task: the reason in words, and its exit code."""
     code = ""
     with contextlib.suppress(A2AError):
         code = str(((await client.get(task.id))["metadata"].get("error") or {}).get("code", ""))
@@ -371,6 +371,6 @@ def _tell(definition: Definition, out: Output, there: Connection, this: Run, pla
     state = state_of(definition.name, place.url).read()
     is_ours = state is not None and state["db"] and state["supervisor"] == os.getpid()
     if state is not None and is_ours and Path(state["db"]) != default_ledger():
-        # The default ledger is read also while no coordinator runs.
+        # The default ledger can be read even while no coordinator runs.
         serve = f"a2a coordinator run --listen {place.listen} --db {shlex.quote(state['db'])}"
         out.note(f"                while its coordinator runs: {serve}")

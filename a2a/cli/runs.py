@@ -1,8 +1,8 @@
-"""The folders of runs: where one keeps its files, and how it is found again after the command that began it died.
+"""The folders of runs: where each keeps its files, and how a command finds a run whose earlier command died.
 
-A run is known by its folder. The key its task has comes from there, so the same folder is the same task: done already,
-or still under way. A run that ended without a result begins anew under another key. It knows neither coordinators nor
-repositories.
+A run is identified by its folder. The key of its task comes from there, so the same folder is the same task: already
+done, or still under way. A run that ended without a result begins anew under another key. This module knows neither
+coordinators nor repositories.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ LOCK = "run.lock"
 
 @dataclass(slots=True)
 class Run:
-    """One run, as its folder knows it."""
+    """One run, as recorded in its folder."""
 
     folder: Path
     name: str
-    """Drawn at its beginning: the stem of its keys."""
+    """Drawn when the run begins: the stem of its keys."""
     wanted: dict[str, Any]
-    """What was asked for, all of it; other wishes are another task."""
+    """Everything that was asked for; a different request is another task."""
     number: int = 1
-    """Counts the tasks of this folder: a new one where the last ended without a result, or was another wish."""
+    """Counts the tasks of this folder: a new one if the last ended without a result, or was another request."""
     task: str = ""
     url: str = ""
     db: str = ""
     ended: str = ""
-    """How its task ended; empty while it goes on."""
+    """How its task ended; empty while it is under way."""
     is_resumed: bool = False
-    """Whether it had begun before this command."""
+    """Whether it began before this command."""
 
     @property
     def key(self) -> str:
@@ -53,12 +53,12 @@ class Run:
         return f"{self.name}/{self.number}"
 
     def begin_anew(self) -> None:
-        """Have another task from now on: the one it had will have no result."""
+        """Use another task from now on: the current one will have no result."""
         self.number, self.task, self.ended, self.is_resumed = self.number + 1, "", "", False
         self.save()
 
     def save(self) -> None:
-        """Write down what is known, whole or not at all."""
+        """Write the run's state, whole or not at all."""
         told = {name: value for name, value in asdict(self).items() if name not in ("folder", "is_resumed")}
         temporary = self.folder / f".{FILE}.{os.getpid()}"
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -66,21 +66,21 @@ class Run:
 
 
 def runs_dir() -> Path:
-    """Return where runs are that named no folder of their own."""
+    """Return the folder of runs that do not name their own."""
     return state_dir() / "runs"
 
 
 @contextlib.contextmanager
 def begin(out: Path | None, wanted: dict[str, Any], label: str) -> Iterator[Run]:
-    """Begin a run, or take up one that was left unfinished; it is this command's inside the block.
+    """Begin a run, or take up an unfinished one; the run belongs to this command inside the block.
 
     Args:
-        out: its folder. None: that of an unfinished run with the same wishes, else a new one.
-        wanted: everything that makes it another task when it is different.
+        out: its folder. None: that of an unfinished run of the same request, else a new one.
+        wanted: the request: a difference in it makes another task.
         label: for the name of a new folder.
 
     Raises:
-        Failure: another command is at work there.
+        Failure: another command is working there.
     """
     if out is None:
         for folder in _unfinished(wanted):
@@ -115,7 +115,7 @@ def _taken_up(folder: Path, wanted: dict[str, Any]) -> Run:
 
 
 def _unfinished(wanted: dict[str, Any]) -> list[Path]:
-    """Return the folders of unfinished runs with these wishes, the newest first."""
+    """Return the folders of unfinished runs of this request, the newest first."""
     found = []
     for file in sorted(runs_dir().glob(f"*/{FILE}"), reverse=True):
         run = _read(file.parent)

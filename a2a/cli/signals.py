@@ -1,4 +1,4 @@
-"""How a signal ends a command that has last words to say."""
+"""How a signal ends a command that still has something to say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ended_by_sigterm", "interrupted_by_sigterm"]
 
 @contextlib.contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end this command in order, as Ctrl-C does."""
+    """Have SIGTERM end this command in good order, as Ctrl-C does."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None, "called in a task"
     was_told = False
@@ -40,7 +40,7 @@ def ended_by_sigterm() -> Iterator[None]:
 def interrupted_by_sigterm() -> Iterator[None]:
     """Have SIGTERM end a command without an event loop as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's, and so is a command outside of a test
+        yield  # only the main thread gets signals, and every command outside of tests runs there
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

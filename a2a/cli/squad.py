@@ -1,4 +1,4 @@
-"""`a2a squad`: keep the agents of a squad running, see them, end them."""
+"""`a2a squad`: keep the agents of a squad running, show them, end them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing b
 
 
 def chosen_url(connection: Connection) -> str | None:
-    """Return the URL that somebody chose; None where it is the default."""
+    """Return the URL that somebody chose; None if it is the default."""
     source = click.get_current_context().get_parameter_source("url")
     return None if source in (None, click.core.ParameterSource.DEFAULT) else connection.url
 
@@ -101,7 +101,7 @@ async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
-        # A signal that comes while it starts has to end what is there already.
+        # A signal during the start has to end what already runs.
         with anyio.CancelScope() as scope:
             group.start_soon(_cancel_on, stop, scope)
             async with bring_up(definition, place, say=out.note) as running:
@@ -124,13 +124,13 @@ def _announce(out: Output, state: dict[str, Any]) -> None:
 
 
 def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]:
-    """Start a supervisor that outlives this command, and return its state when all agents are there.
+    """Start a supervisor that outlives this command, and return its state once all agents are there.
 
     Args:
-        added: agents that the squad has only on demand.
+        added: optional agents of the squad to start.
 
     Raises:
-        SquadError: it did not come up.
+        SquadError: the squad did not come up.
     """
     definition = load(name)
     home = home_of(definition.name, place.url)
@@ -213,8 +213,8 @@ def down(connection: Connection, name: str, timeout: float, as_json: bool, is_qu
         try:
             os.kill(state["supervisor"], signal.SIGTERM)
         except ProcessLookupError:
-            continue  # it ended this very moment
-        # A thread, because a lock can be waited for, and not with a limit; it does not keep this command alive.
+            continue  # it ended at this very moment
+        # A thread, because waiting for the lock has no time limit; the thread does not keep this command alive.
         waiting = threading.Thread(target=file.wait_released, daemon=True)
         waiting.start()
         waiting.join(timeout)

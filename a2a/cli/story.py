@@ -1,7 +1,7 @@
-"""What happened to a task, in words; and how far it is while somebody waits for it.
+"""Tasks in words: what happened to one, and its progress while somebody waits for it.
 
-Used by `a2a delegate` and `a2a task ...`. The words stand for the events of the protocol (spec STATE-2); what an event
-has beyond them is shown as it is.
+Used by `a2a delegate` and `a2a task ...`. There are words for the events of the protocol (spec STATE-2); other data of
+an event is shown as it is.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ ENDED = frozenset(state.value for state in TERMINAL)
 AT_WORK = frozenset(state.value for state in OPEN_ENDED)
 """The states in which an attempt is under way."""
 _TIMER = "timer"
-"""Who says the word that nobody else has said in time."""
+"""The author of answers and verdicts that nobody gave in time."""
 SHOWN_MAX = 200
-"""Characters of a value in a line of the story."""
+"""The most characters of a value in a line of the story."""
 NOBODY_AFTER = 2.0
-"""Seconds for which a task is queued before it is looked whether anybody is here who does that."""
+"""Seconds for which a task is queued before a check whether any connected agent can do it."""
 
 
 def describe(event: TaskEvent) -> str:
-    """Return what happened, in a few words."""
+    """Return in a few words what happened."""
     data, agent = event.data, event.agent or "?"
     words: dict[str, Callable[[], str]] = {
         "created": lambda: f"delegated by {data.get('delegator', '?')}",
@@ -84,7 +84,7 @@ def describe(event: TaskEvent) -> str:
         "request_cancel": lambda: f"{data.get('by', '?')} wants it to end ({data.get('mode', '?')})",
     }
     parts = [words.get(event.kind, lambda: event.kind)()]
-    # The state stands beside these words, or is in them: a reason that is the same word says nothing more.
+    # These words include the state, or stand beside it: a reason that is the same word adds nothing.
     told = (data.get(name) for name in ("reason", "detail"))
     reason = ": ".join(str(word) for word in told if word not in (None, "", event.state))
     error = data.get("error")
@@ -106,7 +106,7 @@ def _answered(event: TaskEvent) -> str:
 
 
 def _is_for_program(event: TaskEvent) -> bool:
-    """Tell whether it has the default of a question that says to nobody but its asker that there was no answer."""
+    """Tell whether the event is a question's default that tells only its asker that there was no answer."""
     return event.data.get("by") == _TIMER and (event.value is None or isinstance(event.value, dict))
 
 
@@ -135,7 +135,7 @@ def _progress(event: TaskEvent) -> str:
 
 
 def how_far(metadata: dict[str, Any]) -> str:
-    """Return what the attempt under way has told of its progress; empty where there is none, or it told nothing."""
+    """Return the progress of the attempt under way; empty if there is no attempt, or no progress."""
     if "progress" not in metadata or metadata["state"] not in AT_WORK:
         return ""
     share, note = metadata["progress"].get("progressBp"), shortened(metadata["progress"]["note"])
@@ -143,13 +143,13 @@ def how_far(metadata: dict[str, Any]) -> str:
 
 
 def shortened(value: Any) -> str:
-    """Return a value on one line, cut off where it is long."""
+    """Return a value on one line, cut off if it is long."""
     text = value if isinstance(value, str) else f"{len(value)} bytes" if isinstance(value, bytes) else to_json(value)
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
 
 
 def refused_lines(refused: Iterable[dict[str, Any]]) -> list[str]:
-    """Return what was refused, a line each: who wanted what, and why not."""
+    """Return refused requests, a line each: who wanted what, and why it was refused."""
     lines = []
     for kept in refused:
         times = f", {kept['times']} times" if kept["times"] > 1 else ""
@@ -181,17 +181,17 @@ def duration(seconds: float) -> str:
 
 
 def doubtful_failure(doubt: StaleBasis | Overruled, connection: Connection) -> Failure:
-    """Return what a command ends with where a result counts for nothing before a word was said on it."""
+    """Return the error for a result that does not count until it is confirmed or rejected."""
     return Failure(f"{doubt}: {how_to_settle(doubt.task, connection)}", ExitCode.CONFLICT_OPEN)
 
 
 def how_to_settle(task: str, connection: Connection) -> str:
-    """Return with which commands the word is said that a task's result waits for."""
+    """Return the commands that confirm or reject a task's result."""
     return ", or ".join(connection.typed(f"task {word} {task}") for word in ("confirm", "reject"))
 
 
 class Follower(Protocol):
-    """Shows a task on its way, to whoever waits for it."""
+    """Shows the progress of a task to somebody who waits for it."""
 
     def __enter__(self) -> Self: ...
 
@@ -203,31 +203,31 @@ class Follower(Protocol):
         """Show one event."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Leave the terminal to somebody else inside the block: a question to the person in front of it."""
+        """Release the terminal inside the block, to ask the person in front of it a question."""
 
 
 @asynccontextmanager
 async def told_when_nobody(
     client: Client, skill: str, to: str | None, say: Callable[[str], None]
 ) -> AsyncIterator[Callable[[TaskEvent], None]]:
-    """Inside the block, say it where a task stays queued because nobody who is here does that; it goes on waiting.
+    """Report inside the block if a task stays queued because no connected agent can do it; the task goes on waiting.
 
-    Of a group it is said how many of its copies wait so, and again where these are more or fewer.
+    For a group, report how many copies wait for that reason, and again when the number changes.
 
     Args:
-        client: looks at who is here.
-        skill: what is asked for.
-        to: who is to do it, where it is one agent.
-        say: tells it.
+        client: looks up the connected agents.
+        skill: the skill that is asked for.
+        to: the only agent that may do it, if one is named.
+        say: gets the report.
 
-    Yields what is told of each event of the task.
+    Yields a function to call with each event of the task.
     """
     may_wait, moved = asyncio.Event(), asyncio.Event()
     group = ""
 
     def note(event: TaskEvent) -> None:
         nonlocal group
-        # What becomes of its copies is no event of a group.
+        # A group has no events about its copies.
         group = event.task if event.state in (TaskState.BLOCKED, TaskState.DISPUTED) else ""
         if group or event.state == TaskState.QUEUED:
             may_wait.set()
@@ -245,7 +245,7 @@ async def told_when_nobody(
                     await moved.wait()
             except TimeoutError:
                 missing, looked_at = told, group
-                with contextlib.suppress(A2AError):  # without the hint the task goes on as well
+                with contextlib.suppress(A2AError):  # the task goes on without the hint too
                     if looked_at:
                         missing = await copies_that_wait(client, await client.get(looked_at))
                     else:
@@ -256,7 +256,7 @@ async def told_when_nobody(
                 if not looked_at:
                     if missing:
                         return
-                    await moved.wait()  # it is there, and at work on something else
+                    await moved.wait()  # the agent is there, and busy with something else
 
     looking = asyncio.create_task(look())
     try:
@@ -267,12 +267,12 @@ async def told_when_nobody(
 
 
 async def copies_that_wait(client: Client, shown: dict[str, Any], *, also_turns: bool = False) -> str:
-    """Return how many copies of a group wait for an agent that is not here, and for which; empty where none does.
+    """Return how many copies of a group wait for an agent that is not connected, and for which; empty if none does.
 
     Args:
-        client: looks at the copies and at who is here.
+        client: looks up the copies and the connected agents.
         shown: the group.
-        also_turns: name also those that only wait for their turn.
+        also_turns: also count copies that only wait for their turn.
     """
     metadata = shown["metadata"]
     if "group" not in metadata:
@@ -289,7 +289,7 @@ async def copies_that_wait(client: Client, shown: dict[str, Any], *, also_turns:
     able = await who_is_able(client, skill, requires)
     if not able:
         return f"{how_many}: no agent that is here offers {skill} as it requires"
-    # Who has worked on one copy does no other (spec GROUP-1).
+    # An agent that worked on one copy does no other (spec GROUP-1).
     had = {one["metadata"].get("agent") for one in copies if one["id"] not in waiting}
     if had.issuperset(one.agent_id for one in able):
         return f"{how_many} for another agent that offers {skill}"
@@ -297,14 +297,14 @@ async def copies_that_wait(client: Client, shown: dict[str, Any], *, also_turns:
 
 
 async def who_is_able(client: Client, skill: str, requires: dict[str, Any]) -> list[AgentInfo]:
-    """Return the agents that are here and offer a skill as a task requires it."""
+    """Return the connected agents that offer a skill as a task requires it."""
     wanted = {"agent": requires.get("agent"), "media_type": requires.get("mediaType")}
     found = await client.find(skill, tags=requires.get("tags", ()), labels=requires.get("labels"), **wanted)
     return [one for one in found if one.status != "away" and one.agent_id not in requires.get("exclude", ())]
 
 
 async def who_is_missing(client: Client, skill: str, to: str | None) -> str:
-    """Return who is not here that a task for this skill needs; empty where somebody is."""
+    """Return who is missing for a task with this skill; empty if an agent for it is connected."""
     here = [agent for agent in await client.find(skill, agent=to) if agent.status != "away"]
     if here:
         return ""
@@ -314,7 +314,7 @@ async def who_is_missing(client: Client, skill: str, to: str | None) -> str:
 
 
 def follower(out: Output) -> Follower:
-    """Return what fits: JSON lines, a live line where `rich` is installed and stderr is a terminal, else lines."""
+    """Return what fits: JSON lines, a live line if `rich` is installed and stderr is a terminal, else lines."""
     if out.as_json:
         return _Records(out)
     if not out.is_quiet and is_terminal(sys.stderr):
@@ -326,7 +326,7 @@ def follower(out: Output) -> Follower:
 
 
 class _Lines:
-    """Each event on a line of stderr; of progress what changed."""
+    """Writes each event to stderr, a line each; progress when it changes."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
@@ -351,14 +351,14 @@ class _Lines:
 
 
 class _Records(_Lines):
-    """Each event as one JSON object on stdout."""
+    """Writes each event as a JSON object on stdout."""
 
     def happened(self, event: TaskEvent) -> None:
         self._out.record(event_record(event))
 
 
 class _Live:
-    """One line on stderr that moves, by `rich`."""
+    """Keeps one moving line on stderr, with `rich`."""
 
     def __init__(self) -> None:
         from rich.console import Console

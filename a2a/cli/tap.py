@@ -1,4 +1,4 @@
-"""`a2a tap`: every frame between a coordinator and whoever connects here in its place."""
+"""`a2a tap`: shows every frame between a coordinator and the peers that connect here instead."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .output import Output, escape, to_json
 __all__ = ["line_of", "tap"]
 
 PORT = 7421
-"""Beside the coordinator's."""
+"""Next to the coordinator's."""
 _SHOWN_MAX = 400
-"""Characters of a frame's fields in a line."""
+"""The most characters of a frame's fields in a line."""
 
 
 @click.command()
@@ -58,7 +58,7 @@ async def _serve(
                 out.record(_record_of(passed))
             else:
                 out.line(escape(line_of(passed, datetime.now(), is_full=is_full)))
-        except (Failure, BrokenPipeError) as error:  # called by a connection, which could only log it
+        except (Failure, BrokenPipeError) as error:  # raised in a connection's callback, which could only log it
             failed.append(error)
             stop.set()
 
@@ -98,7 +98,7 @@ def _record_of(passed: Passed) -> dict[str, Any]:
 
 
 def line_of(passed: Passed, at: datetime, *, is_full: bool = False) -> str:
-    """Return what passed in a line: when, who, which way, what kind, and its fields as far as they fit."""
+    """Return a line for what passed: when, who, direction, kind, and its fields as far as they fit."""
     who = passed.agent or f"connection {passed.connection}"
     begin = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  {who:<20} {'>' if passed.is_from_peer else '<'}"
     if passed.frame is None:

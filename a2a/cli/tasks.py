@@ -1,4 +1,4 @@
-"""`a2a task ...` and `a2a answer`: look at tasks, and say the word they wait for."""
+"""`a2a task ...` and `a2a answer`: look at tasks, and give the word they wait for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["answer", "task"]
 
 _TASK = click.argument("task_id", metavar="TASK", type=TASK)
 AGENTS_SHOWN = 5
-"""Agents that are named of those a task waits for."""
+"""The most agents that are named when a task waits for one."""
 
 
 @click.group(cls=Group)
@@ -80,7 +80,7 @@ def list_tasks(
         page = partial(client.list, state=state, skill=skill, parent=parent, dead_letter=dead)
         found = await page(limit=limit, before=before)
         if parent is not None and not found:
-            await client.get(parent)  # where there is no such task, that is what there is to say
+            await client.get(parent)  # if there is no such task, this says so
         return found, len(found) == limit and bool(await page(limit=1, before=found[-1]["id"]))
 
     found, are_more = common.read(work)
@@ -182,7 +182,7 @@ def _head(shown: dict[str, Any]) -> list[str]:
 
 
 def _asked_beside_the_skill(spec: dict[str, Any]) -> list[str]:
-    """Return what decides by whom and when a task is done, a line each."""
+    """Return the settings that decide who does a task and when, a line each."""
     lines = []
     if requires := spec.get("requires"):
         lines.append(f"  requires   {shortened(requires)}")
@@ -198,7 +198,7 @@ def _asked_beside_the_skill(spec: dict[str, Any]) -> list[str]:
 
 
 async def _waits_for(client: Client, shown: dict[str, Any]) -> str:
-    """Return for whom or what a queued task waits, or copies of a group, as far as it can be seen; else nothing."""
+    """Return what a queued task, or a group's copies, wait for, as far as it is known; else an empty text."""
     metadata = shown["metadata"]
     if "group" in metadata:
         return await copies_that_wait(client, shown, also_turns=True)
@@ -220,7 +220,7 @@ async def _waits_for(client: Client, shown: dict[str, Any]) -> str:
 
 
 def _keeps_it(agent: AgentInfo) -> str:
-    """Return why an agent has not begun what it could do."""
+    """Return why an agent has not begun a task that it could do."""
     if agent.quarantine is not None:
         return f"{agent.agent_id} (gets no offers: {agent.quarantine['conflict']})"
     if agent.status != "ready":
@@ -231,7 +231,7 @@ def _keeps_it(agent: AgentInfo) -> str:
 
 
 def _in_short(contradiction: dict[str, Any]) -> str:
-    """Return a conflict about the task or its result, and how it stands, in few words."""
+    """Return a conflict about the task or its result, with its state, in few words."""
     what = f"{contradiction['conflict']}, about {contradiction['object']}"
     if contradiction["isOpen"]:
         return escape(f"{what}: open")
@@ -250,7 +250,7 @@ def _clock(event: TaskEvent) -> str:
 
 
 async def _history(client: Client, shown: dict[str, Any]) -> AsyncGenerator[TaskEvent, None]:
-    """Yield what has happened to a task so far."""
+    """Yield the events of a task so far."""
     known = shown["metadata"]["generation"]
     async with aclosing(client.watch(shown["id"])) as events:
         async for event in events:
@@ -354,7 +354,7 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
     async def work(client: Client) -> None:
         shown = await client.get(task_id)
         while wait and not _has_result(shown):
-            # From here on: a result that was reported before, and rejected, is none.
+            # From this generation on: an earlier result that was rejected does not count.
             async with aclosing(client.watch(task_id, shown["metadata"]["generation"])) as events:
                 async for event in events:
                     if event.state in ENDED or event.state == "reported":

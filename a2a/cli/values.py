@@ -1,4 +1,4 @@
-"""Values that somebody typed or has in a file: JSON where it parses, else text; and where in it something is wrong."""
+"""Values that somebody typed or has in a file: JSON if it parses, else text; errors show the place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .output import columns_of, escape
 __all__ = ["checked", "decoded", "parse_json", "parse_value", "quoted"]
 
 _CONTEXT: Final = 36
-"""Characters that are shown on either side of what is wrong."""
+"""Characters shown on either side of an error."""
 _QUOTED_MAX: Final = 60
 _SAID: Final = {
     "Expecting value": "expected a value",
@@ -27,19 +27,19 @@ _SAID: Final = {
     "Illegal trailing comma before end of object": "expected another name, or no comma",
     "Illegal trailing comma before end of array": "expected another value, or no comma",
 }
-"""The parser's words, where others are clearer."""
+"""The parser's words, with clearer ones for some errors."""
 
 
 def parse_value(text: str, what: str = "", note: Callable[[str], None] | None = None) -> Any:
-    """Return what was typed as a value: JSON where it parses, else the text itself.
+    """Return typed text as a value: JSON if it parses, else the text itself.
 
     Args:
-        text: what was typed.
-        what: the name of the argument or option, for what is said.
-        note: told of a text that begins as a JSON object or array, where it goes wrong as one.
+        text: the typed text.
+        what: the name of the argument or option, for messages.
+        note: told of a text that begins like a JSON object or array, with the place of its error.
 
     Raises:
-        UsageError: it is JSON that no value stands for, as a number without end, or no text.
+        UsageError: it is JSON without a value, such as an infinite number, or it is not a text.
     """
     try:
         value = _loaded(text, what)
@@ -53,13 +53,13 @@ def parse_value(text: str, what: str = "", note: Callable[[str], None] | None = 
 
 
 def parse_json(text: str, what: str) -> Any:
-    """Return the value that a JSON text stands for.
+    """Return the value of a JSON text.
 
     Args:
-        what: where it is from, for the error.
+        what: the source of the text, for the error.
 
     Raises:
-        UsageError: it is no JSON, and where it is not; or no value stands for it.
+        UsageError: it is not JSON (the error shows the place), or has no value.
     """
     try:
         value = _loaded(text, what)
@@ -71,14 +71,14 @@ def parse_json(text: str, what: str) -> Any:
 
 
 def decoded(content: bytes, what: str, *, wanted: str = "text") -> str:
-    """Return what is in a file, which is text in UTF-8.
+    """Return the contents of a file with UTF-8 text.
 
     Args:
-        what: where it is from, for the error.
-        wanted: what was expected there, likewise.
+        what: the source, for the error.
+        wanted: what was expected there, for the error.
 
     Raises:
-        UsageError: it is none, and where it is not.
+        UsageError: it is not UTF-8; the error shows the place.
     """
     try:
         return content.decode()
@@ -91,7 +91,7 @@ def decoded(content: bytes, what: str, *, wanted: str = "text") -> str:
 
 
 def checked(value: Any, what: str = "") -> Any:
-    """Return a value that somebody typed, as it is.
+    """Return a typed value unchanged after checking it.
 
     Args:
         what: the name of the argument or option, for the error.
@@ -109,13 +109,13 @@ def checked(value: Any, what: str = "") -> Any:
 
 
 def quoted(text: str) -> str:
-    """Return what was typed in quotes, cut off where it is long."""
+    """Return typed text in quotes, cut off if it is long."""
     return repr(text if len(text) <= _QUOTED_MAX else text[: _QUOTED_MAX - 1] + "…")
 
 
 def _loaded(text: str, what: str) -> Any:
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant)  # which some editors write
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant)  # some editors write this mark
     except RecursionError as error:
         raise click.UsageError(_too_deep(what)) from error
 
@@ -133,15 +133,15 @@ def _named(what: str) -> str:
 
 
 def _told(error: json.JSONDecodeError) -> str:
-    """Return what is wrong with a text as JSON, and where."""
-    # Where it ends too soon, that is behind what stands there last.
+    """Return what makes a text invalid JSON, and where."""
+    # If it ends too soon, the place is after its last character.
     before = error.doc[: error.pos] if error.doc[error.pos :].strip() else error.doc.rstrip()
     line = error.doc[before.rfind("\n") + 1 :].partition("\n")[0]
     return f"{_SAID.get(error.msg, error.msg[:1].lower() + error.msg[1:])} {_shown(before, line)}"
 
 
 def _shown(before: str, line: str) -> str:
-    """Return a place as its line and column, with so much of the line as a terminal has room for, and a caret.
+    """Return a place as its line and column, with as much of the line as fits a terminal, and a caret.
 
     Args:
         before: the text up to the place.
