@@ -51,7 +51,7 @@ class PriorAttempt:
     """How many seconds it ran."""
     detail: str
     note: str
-    """Its last progress note, as far as it sent one, if the attempt was lost."""
+    """Its last progress note, if the attempt was lost and had sent one."""
     usage: dict[str, Any]
     message: Any
     """Its message if it handed the task on, else None."""
@@ -423,7 +423,7 @@ class TaskContext:
         priority: int = 0,
         preemptible: bool = False,
     ) -> TaskClaim:
-        """Claim names for this attempt: as `Client.claim`, but the claim ends with the attempt, at no time of its own.
+        """Claim names for this attempt: as `Client.claim`, but it ends with the attempt, and by default not before.
 
         After its lease lapses, a holder keeps the claim until another attempt begins: give `claim.fence` to whatever
         guards the resource.

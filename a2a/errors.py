@@ -388,7 +388,7 @@ class StaleBasis(A2AError):
 
     Attributes:
         task: the id of the task.
-        value: the result all the same.
+        value: the result.
         moved: the decisions: key to (revision that was seen, revision at the report).
     """
 
@@ -409,7 +409,7 @@ class Overruled(A2AError):
 
     Attributes:
         task: the id of the task.
-        value: the result all the same.
+        value: the result.
         conflict: the id of the conflict, which `client.conflict` shows.
     """
 

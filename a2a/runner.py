@@ -100,8 +100,7 @@ class Runner(Reader):
         self._identity = Identity(
             agent_id,
             instance_id=new_suffix(),
-            # The clock counts the starts. If the link keeps the secret, it also makes the number exceed all earlier
-            # ones.
+            # The clock counts the starts. If the link keeps the secret, it also goes beyond all earlier numbers.
             incarnation=int(time.time() * 1000),
             card=agent.card(),
             labels=agent.labels,
@@ -120,8 +119,7 @@ class Runner(Reader):
         self._loop = running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
-        # Credit bounds how many run. A handler that frees its slot while it waits keeps its thread, and others run
-        # beside it.
+        # Unlimited: credit bounds how many run, and a handler whose slot is free while it waits keeps its thread.
         self._threads = anyio.CapacityLimiter(math.inf)
         self._crossing = crossing = Crossing.enter()
         refused: list[BaseException] = []
@@ -135,8 +133,7 @@ class Runner(Reader):
             self._agent.runs.discard(self)
             with anyio.CancelScope(shield=True):
                 if self._made is not None:
-                    # After a drain there is nothing to do; else a connection just made would stay until somebody misses
-                    # it.
+                    # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
                     await self.on_link(self._made.aclose())
                 await crossing.leave()
         if refused:
@@ -329,8 +326,7 @@ class Runner(Reader):
         try:
             with scope:
                 if running.is_cancelled:
-                    # The attempt was stopped before it began, and nothing else would end the handler before its first
-                    # await.
+                    # Stopped before it began: nothing else would end the handler before its first await.
                     scope.cancel()
                     await anyio.lowlevel.checkpoint()
                 outcome = await self._handle(context)

@@ -84,7 +84,7 @@ def wall_clock() -> Clock:
 
 @dataclass(slots=True)
 class _Batch:
-    """One append that is under way, with the frames and closes that may leave once it is durable."""
+    """The frames and closes that may leave once one append is durable."""
 
     ready: Ready
     taken: dict[int, int] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Server:
         store: where the records go; the server opens and closes it.
         policy: the namespace's settings.
         clock: milliseconds since the epoch; never goes back.
-        snapshot_every: records from one snapshot to the next.
+        snapshot_every: records between snapshots.
 
     Raises:
         ValueError: the store is not a Store, such as a file name.
@@ -246,7 +246,7 @@ class Server:
         ssl: SSLContext | None = None,
         sock: socket | None = None,
     ) -> Listener:
-        """Accept WebSocket connections, on `sock` where it is given; return the listener with the real address.
+        """Accept WebSocket connections, on `sock` if it is given; return the listener with the real address.
 
         The policy sets how large a message and an outbox may be, because peers are told those limits.
         """
@@ -274,7 +274,7 @@ class Server:
         """Wait until the server cannot go on.
 
         Raises:
-            StoreError: an append failed. Everything that was answered is kept; what was not answered may be lost.
+            StoreError: an append failed. Everything that was answered is kept; the rest may be or not.
             StoreOutdated: an agent has shown that the ledger is an older copy than the one it knows.
         """
         assert self._failure is not None, "open() comes first"

@@ -352,7 +352,7 @@ class AgentFilter(Struct):
 
 @dataclass(slots=True)
 class AgentFind(Message):
-    """Who is there? With `watch`, changes follow as `agent.event` for as long as the connection lasts."""
+    """Find agents. With `watch`, changes follow as `agent.event` for as long as the connection lasts."""
 
     kind = "agent.find"
     filter: AgentFilter = field(default_factory=AgentFilter)
@@ -448,7 +448,7 @@ class TaskDelegate(Message):
     on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue"
     """What happens while no process of the delegator's principal is connected (spec TASK-12)."""
     loss_ms: Milliseconds = 60_000
-    """With `cancel`: how long all of them may be away."""
+    """With `cancel`: for how long none of them may be connected."""
     redrive_of: Identifier | None = None
     """The ended task that this one tries again."""
 

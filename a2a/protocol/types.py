@@ -107,7 +107,7 @@ class AgentProvider(TypedDict, total=False):
 
 
 class AgentCapabilities(TypedDict, total=False):
-    """What of the protocol an agent supports (A2A 4.4.3)."""
+    """The parts of the protocol an agent supports (A2A 4.4.3)."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     streaming: bool
@@ -132,7 +132,7 @@ class AgentSkill(TypedDict, total=False):
 
 
 class AgentCard(TypedDict, total=False):
-    """What an agent says of itself (A2A 4.4.1)."""
+    """An agent's description of itself (A2A 4.4.1)."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     name: Required[str]
@@ -190,7 +190,7 @@ class TaskStatus(TypedDict, total=False):
 
 
 class Task(TypedDict, total=False):
-    """A task as A2A shows it (A2A 4.1.1); what A2A has no field for is in `metadata`."""
+    """A task as A2A shows it (A2A 4.1.1); `metadata` has the fields that A2A does not define."""
 
     id: Required[str]
     contextId: Required[str]
@@ -201,7 +201,7 @@ class Task(TypedDict, total=False):
 
 
 class Requirements(TypedDict, total=False):
-    """What an agent must be to get a task, beyond having the skill (spec ROUTE-1)."""
+    """What a task requires of an agent, beyond the skill (spec ROUTE-1)."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     agent: AgentId
@@ -219,7 +219,7 @@ class Acceptance(TypedDict, total=False):
 
 
 class Resource(TypedDict, total=False):
-    """A name somebody claims, alone (`x`) or together with others who only share it (`s`) (spec CLAIM-1)."""
+    """A name that is claimed alone (`x`) or shared with others that share it (`s`) (spec CLAIM-1)."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     name: Required[ResourceName]
@@ -241,7 +241,7 @@ class RungSpec(TypedDict, total=False):
 
 
 class Redundancy(TypedDict, total=False):
-    """Have the same done by several agents that do not know of each other (spec GROUP-1)."""
+    """Have several agents that do not know of each other do the same task (spec GROUP-1)."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     n: Required[Annotated[int, Field(ge=2, le=32)]]
@@ -271,7 +271,7 @@ class TaskSpec(TypedDict, total=False):
 
 
 class Usage(TypedDict, total=False):
-    """What an attempt used (spec BUDGET-1); kinds of its own are kept, and not counted."""
+    """What an attempt used (spec BUDGET-1); its own kinds are kept, but not counted."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     tokens: Uint
