@@ -41,7 +41,7 @@ log = logging.getLogger("a2a.cli")
 _OTHER_FILES = 100
 """Files that a coordinator has open beside its connections: the ledger, and those of its processes and threads."""
 _FEW = 10
-"""A coordinator that can hold less than this fraction of its connections says so when it starts."""
+"""A coordinator that can hold fewer than one in this many of its connections says so when it starts."""
 _WORDS = {"agents": "agents known", "peers": "peers connected"}
 """Amounts that would be misunderstood: an agent is known even while it is away, and a peer may not be an agent."""
 _COLLECTED_AFTER = (20_000, 10, 5)
