@@ -400,8 +400,8 @@ ROWS: tuple[Wrong, ...] = (
         "What an agent is granted while it drains it declines, which counts against the task.",
         one(
             WORK,
-            "            if offer.granted:\n                # Of who drains",
-            "            if False:\n                # Of who drains",
+            "            if offer.granted:\n                # From an agent that drains",
+            "            if False:\n                # From an agent that drains",
         ),
         broken=("HELLO-11",),
         areas=("HELLO-11",),

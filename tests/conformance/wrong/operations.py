@@ -202,7 +202,7 @@ ROWS: tuple[Wrong, ...] = (
         one(
             CALLS,
             (
-                "    if request in sender.calls:  # who uses an id twice could not tell the answers "
+                "    if request in sender.calls:  # a caller that uses an id twice could not tell the answers "
                 "apart\n"
                 "        _forget(world.live, sender, request)\n"
             ),
