@@ -35,8 +35,9 @@ $(NODE_STAMP): $(NODE_PEER)/package.json $(NODE_PEER)/package-lock.json
 	npm ci --prefix $(NODE_PEER) --no-audit --no-fund
 	touch $(NODE_STAMP)
 
+# LONG=1 adds what `make long` runs.
 test: setup
-	$(BIN)/python -m pytest -p xdist $(TEST_ARGS)
+	$(BIN)/python -m pytest -p xdist $(TEST_ARGS) $(if $(LONG),--long)
 
 # The conformance suite as a user runs it: on the coordinator, the agents and the clients that are here.
 CONFORM := $(BIN)/a2a conformance run --encoding both --strict --quiet

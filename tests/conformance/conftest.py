@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from a2a.conformance.case import Case
 from a2a.conformance.runner import Outcome, Status
 
 COORDINATOR = f"{sys.executable} -m a2a coordinator run --quiet --listen 127.0.0.1:{{port}} --db {{state}}/ledger.db"
@@ -15,6 +16,11 @@ TOKEN = "{state}/coordinators/127.0.0.1_{port}/token"
 OPERATOR_TOKEN = "{state}/coordinators/127.0.0.1_{port}/operator-token"
 AGENT = f"{sys.executable} -m reference_agents.testee --url {{url}}"
 CLIENT = f"{sys.executable} -m a2a delegate {{skill}} --text {{input}} --key {{key}} --url {{url}} --quiet"
+
+
+def some(known: Sequence[Case]) -> list[Case]:
+    """Return a third of the cases, those of the wire among them: `make conformance` plays all in both encodings."""
+    return [case for number, case in enumerate(known) if number % 3 == 0 or case.requirement.startswith("WIRE")]
 
 
 def unmet(outcomes: Sequence[Outcome]) -> list[str]:

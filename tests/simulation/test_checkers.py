@@ -68,7 +68,19 @@ from .told import TOLD
 
 _TRIES = 60
 """Seeds until one has what a spoiler waits for."""
-_FIRST: dict[type[Checker], int] = {fees.Frugal: 110}
+_FIRST: dict[type[Checker], int] = {
+    rulings.CountedRight: 12,
+    costs.TakenForAReason: 10,
+    fees.SharedOut: 5,
+    costs.WordsHeard: 7,
+    patching.PatchesCollide: 3,
+    costs.CheckpointsGoOn: 7,
+    costs.CheckpointsGrow: 7,
+    fees.Frugal: 115,
+    contexts.WatchersMissNothing: 7,
+    contexts.DecisionsSeen: 7,
+    contexts.BasisStands: 5,
+}
 """The first of them, where what it waits for is rare."""
 
 _TIMERS = ("L3", "L4", "L6", "deadline", "queue", "offer", "ask")

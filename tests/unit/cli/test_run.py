@@ -374,9 +374,12 @@ def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(
 
 
 @pytest.mark.parametrize("wanted", ["ta", "taken-2", "by/taken"])
-def test_a_branch_with_a_name_of_its_own_may_be_made(command: Command, repo: str, wanted: str) -> None:
+def test_a_branch_with_a_name_of_its_own_may_be_made(
+    world: Any, command: Command, lead: Lead, repo: str, wanted: str
+) -> None:
     _commit_and_branch(repo, "taken")
-    assert "--branch" not in command("run", "modernise", "--repo", repo, "--branch", wanted).err
+    assert command("run", "modernise", "--repo", repo, "--branch", wanted).code == 0
+    assert lead.given[0]["branch"] == wanted
 
 
 def test_a_branch_cannot_have_the_name_of_others_folder(command: Command, repo: str) -> None:
