@@ -59,7 +59,8 @@ def source_files(spec: str) -> list[Path]:
     """Return the module's file and the Python files that it may import as its own, without running any.
 
     For a module in the working directory these are all files in it, except those in hidden directories and virtual
-    environments. For any other module they are those of its top-level package, if it is in one.
+    environments. For any other module, and in a directory too large to be one project, they are those of its top-level
+    package, or those beside it.
     """
     _look_here()
     name = spec.partition(":")[0]
@@ -70,7 +71,8 @@ def source_files(spec: str) -> list[Path]:
     if path in here:
         return here
     depth = name.count(".") + (path.name == "__init__.py")
-    return _python_files(path.parents[depth - 1]) if depth else [path]
+    package = _python_files(path.parents[depth - 1]) if depth else sorted(path.parent.glob("*.py"))
+    return package or [path]
 
 
 def _file_of(name: str) -> Path | None:
@@ -88,8 +90,11 @@ def _file_of(name: str) -> Path | None:
 
 
 def _python_files(top: Path) -> list[Path]:
+    """Return the Python files below a directory; none if it has more than `_FOLDERS_MAX` directories."""
     files: list[Path] = []
-    for folder, inner, names in os.walk(top):
+    for number, (folder, inner, names) in enumerate(os.walk(top)):
+        if number == _FOLDERS_MAX:
+            return []
         inner[:] = [each for each in inner if each[0] != "." and each not in _NOT_SOURCES]
         if "pyvenv.cfg" in names:
             inner.clear()
@@ -99,6 +104,8 @@ def _python_files(top: Path) -> list[Path]:
 
 
 _NOT_SOURCES = frozenset({"__pycache__", "node_modules"})
+_FOLDERS_MAX = 2_000
+"""A directory with more is no project of its own, such as a home directory, and every look at it would take long."""
 
 
 def _look_here() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from a2a.cli import loading
 from a2a.cli.exits import ExitCode, Failure
 from a2a.cli.loading import load_agent, source_files
 
@@ -92,11 +93,26 @@ def test_the_files_of_a_module_elsewhere_are_its_packages_or_its_own(
     sys.path.append(str(elsewhere))
     (here / "mine.py").write_text("")
     (elsewhere / "loaded_alone.py").write_text("")
+    (elsewhere / "beside.py").write_text("")
     (elsewhere / "loaded_package" / "inner").mkdir(parents=True)
     names = ("__init__.py", "a.py", "inner/__init__.py", "inner/b.py")
     for name in names:
         (elsewhere / "loaded_package" / name).write_text("raise SystemExit('it was run')")
     expected = [elsewhere / "loaded_package" / name for name in names]
-    assert source_files("loaded_alone:agent") == [elsewhere / "loaded_alone.py"]
+    assert source_files("loaded_alone:agent") == [elsewhere / "beside.py", elsewhere / "loaded_alone.py"]
     for spec in ("loaded_package:agent", "loaded_package.a", "loaded_package.inner", "loaded_package.inner.b:agent"):
         assert source_files(spec) == expected
+
+
+def test_where_there_are_very_many_folders_only_those_of_the_module_are_looked_at(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_FOLDERS_MAX", 4)
+    (here / "loaded_one.py").write_text("")
+    (here / "loaded_package").mkdir()
+    (here / "loaded_package" / "__init__.py").write_text("")
+    for number in range(4):
+        (here / f"photos_{number}").mkdir()
+        (here / f"photos_{number}" / "x.py").write_text("")
+    assert source_files("loaded_one") == [here / "loaded_one.py"]
+    assert source_files("loaded_package") == [here / "loaded_package" / "__init__.py"]
