@@ -1,4 +1,4 @@
-"""Cases: what is tried on an implementation, one behaviour each, under the name of the requirement it is about."""
+"""Cases: each tries one behaviour of an implementation, under the name of the requirement it is about."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Role(StrEnum):
 
 
 class Need(StrEnum):
-    """What a case needs beside the implementation."""
+    """What a case needs besides the implementation."""
 
     RESTART = "restart"
     """The implementation can be killed and started again."""
     OPERATOR = "operator"
     """The operator's token."""
     ALONE = "alone"
-    """No other case runs meanwhile."""
+    """No other case runs at the same time."""
     OTHERS = "others"
-    """All others have run: it is about what came in them."""
+    """All other cases have run: it judges the frames that came in them."""
 
 
 class Failed(Exception):
-    """The implementation did something else than the requirement says."""
+    """The implementation did not do what the requirement says."""
 
 
 class Missed(Failed):
-    """Something did not come, in time or at all. What came in its place may have gone to another connection."""
+    """A frame did not come, in time or at all. The answer in its place may have gone to another connection."""
 
 
 class Skipped(Exception):
@@ -54,11 +54,11 @@ class Case:
     role: Role
     level: Level
     says: str
-    """What is done and what has to come of it."""
+    """What the case does and what has to result."""
     run: Callable[[Any], Awaitable[None]] = field(repr=False, compare=False)
     needs: frozenset[Need] = frozenset()
     also: tuple[str, ...] = ()
-    """Further requirements it shows."""
+    """Further requirements that the case shows."""
 
     @property
     def id(self) -> str:
@@ -80,14 +80,14 @@ def case(
     also: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
 ) -> Callable[[Function], Function]:
-    """Make a function a case. Its name is the case's; its docstring says what is tried.
+    """Make a function a case. The function's name is the case's name; its docstring says what the case tries.
 
     Args:
         role: What is under test.
-        requirement: The paragraph it is about.
-        level: How binding this behaviour is, where it is not what the paragraph as a whole says.
-        also: Further paragraphs it shows.
-        needs: What has to be there for it.
+        requirement: The paragraph the case is about.
+        level: How binding this behaviour is, where that differs from the paragraph as a whole.
+        also: Further paragraphs the case shows.
+        needs: What the case needs.
     """
 
     def register(function: Function) -> Function:

@@ -1,4 +1,4 @@
-"""What a run has left with a coordinator, ended and forgotten again as far as that lets an operator."""
+"""Ends and forgets what a run has left with a coordinator, as far as the coordinator lets an operator."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from .wire import Frame
 __all__ = ["CLEARING_SECONDS", "GREETING", "Cleared", "clear"]
 
 GREETING = "greeting"
-"""What is in place of a case in the name of who greets the coordinator before the cases, and clears behind them."""
+"""Stands for the case in the name of the peer that greets the coordinator before the cases and clears up after them."""
 
 CLEARING_SECONDS = 5.0
-"""How long it may take."""
+"""How long clearing may take."""
 _AT_ONCE = 100
-"""Requests that are under way at a time."""
+"""How many requests are under way at a time."""
 _PAGE = 1_000
 _OPEN = ("queued", "offered", "leased", "parked", "blocked", "disputed", "reported", "canceling")
-"""The states that are not the end (STATE-1)."""
+"""The states that are not final (STATE-1)."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""What comes of an answer where a field is missing or of another type: the cases have told of that."""
+"""Errors from an answer where a field is missing or of another type: the cases have already reported that."""
 
 
 @dataclass(slots=True)
 class Cleared:
-    """What came of it."""
+    """What clearing has done."""
 
     ended: set[tuple[str, Any]] = field(default_factory=set)
-    """What was open and is no more: the kind of the request that ended it, and its task, conflict or claim."""
+    """What was open and has ended: the kind of the request that ended it, and its task, conflict or claim."""
     forgotten: set[str] = field(default_factory=set)
-    """The agents of which nothing is known any more."""
+    """The agents of which the coordinator no longer knows anything."""
     stayed: set[str] = field(default_factory=set)
-    """The other agents of the run, so far as it got."""
+    """The run's other agents, so far as clearing got."""
     why: str = ""
-    """Why: what the newest refusal said, or what kept it from getting further."""
+    """Why agents stayed: what the newest refusal said, or what stopped the clearing."""
 
     @property
     def canceled(self) -> int:
-        """How many tasks were."""
+        """How many tasks were canceled."""
         return sum(kind == "task.cancel" for kind, _ in self.ended)
 
 
 async def clear(settings: Settings, *, within: float = CLEARING_SECONDS) -> Cleared:
-    """End what the agents of a run left open, have them forgotten, and return what came of it. Never raises for that.
+    """End what the agents of a run left open, have them forgotten, and return what was done. Never fails.
 
-    An agent stays where something of it is open (REG-7): a task it delegated, a conflict it is party to, a claim of its
-    own. The agent that asks for it stays in any case, under the name with which the run has greeted the coordinator.
+    An agent stays while something of its own is open (REG-7): a task it delegated, a conflict it is party to, a claim.
+    The agent that asks for all this stays in any case, under the name with which the run greeted the coordinator.
 
     Args:
-        settings: Where, with the operator's token, and the agents of the run.
-        within: Seconds it may take.
+        settings: Where the coordinator is, with the operator's token and the agents of the run.
+        within: Seconds that clearing may take.
     """
     under = Coordinator(settings, GREETING)
     name = under.name()
@@ -69,7 +69,7 @@ async def clear(settings: Settings, *, within: float = CLEARING_SECONDS) -> Clea
                 await _end_what_is_open(operator, agents, cleared.ended)
                 await _forget(operator, sorted(cleared.stayed - {name}), cleared)
                 if len(cleared.ended) == before:
-                    break  # else what was let go may have gone to others: a claim, to who waited for it
+                    break  # otherwise a claim that was released may have gone to an agent that waited for it
     except TimeoutError:
         cleared.why = f"it took longer than {within:g} s"
     except (Failed, Closed, OSError, *_ODD) as error:
@@ -92,7 +92,7 @@ async def _end_what_is_open(operator: Peer, agents: set[str], ended: set[tuple[s
         if not agents.isdisjoint(party["agent"] for party in view["parties"])
     ]
     page = await operator.request("claim.list", limit=_PAGE)
-    held = [claim for claim in page.body["claims"] if claim["state"] == "held"]  # what waits is held the next time
+    held = [claim for claim in page.body["claims"] if claim["state"] == "held"]  # a waiting claim is held next time
     claims = [claim["claimFence"] for claim in held if claim["agent"] in agents]
     for kind, name, found, fields in (
         ("task.cancel", "task", tasks, {"mode": "skip"}),
@@ -109,13 +109,13 @@ async def _forget(operator: Peer, agents: Sequence[str], cleared: Cleared) -> No
         if answer.kind == "error" and answer.code != "malformed":
             cleared.why = str(answer.body.get("detail", answer.code))
             continue
-        cleared.stayed.discard(asked["agent"])  # what is no agent's id was nobody's either
+        cleared.stayed.discard(asked["agent"])  # a name that is no agent's id was nobody's either
         if answer.body.get("known") or answer.body.get("bound"):
             cleared.forgotten.add(asked["agent"])
 
 
 async def _pages(operator: Peer, kind: str, name: str, **fields: Any) -> AsyncIterator[dict[str, Any]]:
-    """Yield what a list names, page by page."""
+    """Yield the entries of a list, page by page."""
     before = None
     while True:
         page = await operator.request(kind, limit=_PAGE, before=before, **fields)

@@ -1,7 +1,7 @@
-"""One connection of the suite, either side's: what is sent, what comes, and what must not come.
+"""One connection of the suite, on either side: what is sent, what comes, and what must not come.
 
-Nothing here waits for a time to pass. That something comes is waited for with a bound; that something does not come is
-known from what is answered after it.
+Nothing here waits for a time to pass. The suite waits with a bound for what has to come. It knows that something did
+not come from the answer to a later frame.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ __all__ = ["NO_FRAME", "Conversation", "Look", "check", "shown", "with_trouble"]
 PATIENCE = 5.0
 """Seconds within which an implementation has to answer, or to do what is due at once."""
 TRACE_FRAMES = 40
-"""Frames of a conversation that are shown with a failure."""
+"""How many frames of a conversation are shown with a failure."""
 NO_FRAME = "not a frame"
-"""The kind of what came and is none."""
+"""The kind of what came and is not a frame."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""What comes of a frame that is taken apart where a field is of another type."""
+"""Errors from taking a frame apart where a field is of another type."""
 _BETWEEN = b"between"
-"""What a ping between two fragments says."""
+"""What the ping between two fragments carries."""
 _BEGINNING = 200
-"""Bytes that are shown of a message that is no frame."""
+"""How many bytes are shown of a message that is not a frame."""
 _SHOWN = 600
-"""Characters of a frame that are shown."""
+"""How many characters of a frame are shown."""
 
 _conversations = itertools.count(1)
 _troubles = itertools.count(1)
@@ -42,19 +42,19 @@ Look = Callable[[Frame], None]
 
 
 def check(is_so: bool, expected: str, came: object = "") -> None:
-    """Fail the case unless it is so.
+    """Fail the case unless `is_so`.
 
     Raises:
-        Failed: with what was expected, and what came.
+        Failed: with what was expected and what came.
     """
     if not is_so:
-        if isinstance(came, Mapping) and not isinstance(came, Frame):  # a body: a frame hides by itself what it must
+        if isinstance(came, Mapping) and not isinstance(came, Frame):  # a body: a frame hides its secrets itself
             came = to_show(came)
         raise Failed(f"expected {expected}; came: {came}" if came != "" else f"expected {expected}")
 
 
 class Conversation:
-    """Frames in and out over one socket. What came and was not asked for yet waits in order."""
+    """Frames in and out over one socket. Frames that came and were not asked for yet wait in order."""
 
     def __init__(self, socket: Socket, name: str, encoding: str, *, look_at: Look = lambda _: None) -> None:
         self.socket = socket
@@ -66,7 +66,7 @@ class Conversation:
         self.waiting: list[Frame] = []
         """Frames that came and were not taken yet."""
         self.trouble: tuple[int, Frame] | None = None
-        """The newest `error`, or message that is no frame, which no case has asked for, and its place among all."""
+        """The newest `error` or non-frame that no case has asked for, and its place among all of them."""
         self.closed: Closed | None = None
         """Set when the other side is gone."""
         self._look_at = look_at
@@ -93,7 +93,7 @@ class Conversation:
         return envelope | ({"body": body} if body else {})
 
     def next_id(self) -> str:
-        """Return an id that nothing else of the suite has."""
+        """Return an id that no other frame of the suite has."""
         self._sent += 1
         return f"c{self._number}.{self._sent}"
 
@@ -108,15 +108,15 @@ class Conversation:
         return str(frame["id"])
 
     async def send_frames(self, *frames: dict[str, Any]) -> None:
-        """Send frames as they are, in one message."""
+        """Send frames unchanged, in one message."""
         for frame in frames:
             self._note(">", Frame(frame))
         await self.socket.send(encode(frames, self.encoding))
 
     async def send_in_pieces(self, frame: dict[str, Any]) -> None:
-        """Send a frame as a message in two fragments, cut within a character or a value, and a ping between them.
+        """Send a frame as a message in two fragments, cut within a character or a value, with a ping between them.
 
-        Whoever answers what is sent behind it has had the ping before.
+        A peer that answers a later frame has had the ping before.
         """
         message = encode([frame], self.encoding)
         at = 1 + next(place for place, byte in enumerate(message) if byte >= 0xC0)
@@ -125,11 +125,11 @@ class Conversation:
         await self.socket.send_in_pieces(message, at, _BETWEEN)
 
     def check_pong(self) -> None:
-        """Fail if the ping between two fragments was not answered with what it said."""
+        """Fail unless the ping between two fragments was answered with the data it carried."""
         check(_BETWEEN in self.socket.pongs, "a pong to a ping of WebSocket's, with what that said", self.socket.pongs)
 
     async def send_bytes(self, message: bytes, *, text: bool | None = None) -> None:
-        """Send one message of these bytes, whatever they are."""
+        """Send one message of exactly these bytes."""
         self.trace.append(f"> {len(message)} bytes: {beginning(message, 60)}")
         await self.socket.send(message, text=text)
 
@@ -149,7 +149,7 @@ class Conversation:
     # What comes in ----------------------------------------------------------------------------------------------------
 
     async def take(self, kind: str, /, *, within: float | None = None, **match: Any) -> Frame:
-        """Return the first frame of this kind that came or comes, whose envelope or body has these values.
+        """Return the first frame of this kind, come or coming, whose envelope or body has these values.
 
         Raises:
             Missed: none came in time, or the connection ended.
@@ -162,7 +162,7 @@ class Conversation:
         return found
 
     def _nearly(self, kind: str, match: dict[str, Any]) -> str:
-        """Say in what the newest frame of a kind differs that is like what was wanted in something, but not in all."""
+        """Say how the newest frame of this kind that matches in part differs from the one that was wanted."""
         for frame in reversed(self.holds(kind)):
             odd = {name: value for name in match if (value := _value(frame, name)) != match[name]}
             if len(odd) < len(match):
@@ -171,7 +171,7 @@ class Conversation:
         return ""
 
     async def take_if(self, matches: Matcher, described: str, *, within: float | None = None) -> Frame:
-        """Return the first frame that matches, and take it from those that wait."""
+        """Return the first frame that matches, and remove it from those that wait."""
         found: list[Frame] = []
 
         def look() -> bool:
@@ -196,7 +196,7 @@ class Conversation:
         return [frame for frame in self.waiting if matches(frame)]
 
     async def settle(self) -> None:
-        """Wait until the other side has answered all that was sent so far: a ping is answered behind it (RPC-6)."""
+        """Wait until the other side has answered all that was sent so far: it answers a ping after that (RPC-6)."""
         sent = await self.send("ping", nonce="settle")
         await self.reply(sent, "ping")
 
@@ -214,7 +214,7 @@ class Conversation:
         """Wait for the other side to end the connection, and return how.
 
         Raises:
-            Failed: it did not in time.
+            Failed: it did not end it in time.
         """
         try:
             async with asyncio.timeout(within or self.patience), self._changed:
@@ -225,18 +225,18 @@ class Conversation:
         return self.closed
 
     def pause(self) -> None:
-        """Stop reading: what is sent now stays with the other side and in the kernel."""
+        """Stop reading: what the other side sends now stays with it and in the kernel."""
         self._reader.cancel()
 
     def asked_for(self, frame: Frame) -> None:
-        """Let a frame be no trouble: the case wanted it."""
+        """Do not count a frame as trouble: the case wanted it."""
         if self.trouble is not None and self.trouble[1] is frame:
             self.trouble = None
 
     # The end ----------------------------------------------------------------------------------------------------------
 
     async def leave(self) -> None:
-        """Close the connection, without a word of the protocol."""
+        """Close the connection without any message of the protocol."""
         self._reader.cancel()
         await self.socket.close()
 
@@ -261,7 +261,7 @@ class Conversation:
                     try:
                         await self.arrived(frame)
                     except _ODD:
-                        pass  # of another form than its schema has it: WIRE-3 tells, and what comes is read on
+                        pass  # not of the form its schema gives: WIRE-3 tells that, and reading goes on
                 async with self._changed:
                     self.waiting.extend(frames)
                     self._changed.notify_all()
@@ -272,14 +272,14 @@ class Conversation:
             self.trace.append(f"< {exc}")
 
     async def arrived(self, frame: Frame) -> None:
-        """Do what has to be done with each frame as it comes. Nothing here; a side of its own may have more."""
+        """Handle each frame as it comes. Nothing here; a subclass may do more."""
 
     def _note(self, arrow: str, frame: Frame) -> None:
         self.trace.append(f"{arrow} {shown(frame)}")
         del self.trace[:-TRACE_FRAMES]
 
     def check_kind(self) -> None:
-        """Fail if a message came that is not of its encoding's kind: JSON is text, MessagePack binary (WIRE-2)."""
+        """Fail if a message came of the wrong kind for its encoding: JSON is text, MessagePack binary (WIRE-2)."""
         wanted = Opcode.TEXT if self.is_json else Opcode.BINARY
         odd = self.socket.came_as - {wanted}
         expected = f"{wanted.name.lower()} messages, which carry {self.encoding}"
@@ -291,13 +291,13 @@ class Conversation:
 
 
 def shown(frame: Frame) -> str:
-    """Return a frame for a person to read, cut off where it is long."""
+    """Return a frame for a person to read, cut off if it is long."""
     text = str(frame)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def with_trouble(missed: Missed | Closed, conversations: Iterable[Conversation]) -> Failed | Closed:
-    """Return what was missed together with the newest trouble of all connections, which is often the reason."""
+    """Return what was missed together with the newest trouble on any connection, which is often the reason."""
     troubles = [(*found.trouble, found.name) for found in conversations if found.trouble is not None]
     if not troubles:
         return missed
@@ -307,7 +307,7 @@ def with_trouble(missed: Missed | Closed, conversations: Iterable[Conversation])
 
 
 def _value(frame: Frame, name: str) -> Any:
-    """Return a field, of the envelope or of the body."""
+    """Return a field of the envelope or of the body."""
     return frame[name] if name in frame else frame.body.get(name)
 
 

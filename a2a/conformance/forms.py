@@ -1,8 +1,8 @@
-"""Whether what a peer sends has the form the specification gives it: each frame, against the schema of its kind.
+"""Checks that what a peer sends has the form the specification gives it: each frame against the schema of its kind.
 
-A schema describes the JSON encoding. Held against it here is what both encodings say of a value: a payload is `bin` in
-MessagePack and nothing else is (WIRE-10), `null` is the same as absent but in what agents write (WIRE-8), and a field
-or a kind that the specification does not name passes (WIRE-6, WIRE-7).
+A schema describes the JSON encoding. The check also takes in what the specification says of both encodings: a payload
+is `bin` in MessagePack and nothing else is (WIRE-10), `null` is the same as absent except in what agents write
+(WIRE-8), and a field or a kind that the specification does not name passes (WIRE-6, WIRE-7).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .wire import MSGPACK, OPENS_DOORS, Frame
 __all__ = ["Breach", "Forms", "breaches", "kinds"]
 
 FRAMES_SHOWN = 20
-"""Frames that are shown with a failure, one for each field of a kind that was wrong."""
+"""How many frames are shown with a failure, one for each wrong field of a kind."""
 _NAMED = 3
-"""Fields that are named in one line beside the first."""
+"""How many fields are named in one line besides the first."""
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
-"""Shows a value, cut off where it is long or deep."""
+"""Shows a value, cut off if it is long or deep."""
 _TYPES = {
     "string": "a text",
     "integer": "an integer",
@@ -53,13 +53,13 @@ _BOUNDS = {
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A field of a frame that is not as its schema has it."""
+    """A field of a frame that does not fit its schema."""
 
     kind: str
     field: str
-    """As `body.held[].fence`; empty: the frame as a whole."""
+    """Such as `body.held[].fence`; empty: the frame as a whole."""
     expected: str
-    """Empty: that the field is there."""
+    """Empty: the field has to be there."""
     came: str
 
     def __str__(self) -> str:
@@ -68,22 +68,22 @@ class Breach:
 
 
 class Forms:
-    """What came in all cases of a run: how many frames, and each field that was wrong, with its first frame."""
+    """The frames of all cases of a run: how many came, and each field that was wrong, with its first frame."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        """Of the peer that sends them."""
+        """The role of the peer that sends them."""
         self.frames = 0
         self._found: dict[tuple[str, str, str], _Found] = {}
 
     def look_at(self, frame: Frame, encoding: str, on: str, case: str) -> None:
-        """Hold a frame that came against the schema of its kind.
+        """Check a frame that came against the schema of its kind.
 
         Args:
-            frame: It.
-            encoding: In which it came.
+            frame: The frame.
+            encoding: The encoding it came in.
             on: The connection it came on.
-            case: Which case it came in.
+            case: The case it came in.
         """
         self.frames += 1
         for breach in breaches(frame, encoding, self.role):
@@ -94,11 +94,11 @@ class Forms:
                 found.shown = f"{on}: < {shown(frame)}"
 
     def looking(self, encoding: str, on: str, case: str) -> Look:
-        """Return what looks at each frame of one connection."""
+        """Return a function that checks each frame of one connection."""
         return partial(self.look_at, encoding=encoding, on=on, case=case)
 
     def judge(self) -> None:
-        """Tell what came of the run.
+        """Give the verdict on all frames of the run.
 
         Raises:
             Failed: a frame did not fit its schema.
@@ -133,7 +133,7 @@ class _Found:
 
 
 def breaches(frame: Frame, encoding: str, role: Role) -> list[Breach]:
-    """Return what of a frame is not as the schema of its kind has it; of a kind nobody defined, of the envelope."""
+    """Return where a frame does not fit the schema of its kind; if its kind is unknown, of the envelope."""
     if frame.get("kind") == NO_FRAME:
         return [Breach("a message", "", "of whole frames (WIRE-2, WIRE-12)", str(frame.body.get("detail")))]
     kind = frame["kind"] if isinstance(frame.get("kind"), str) else ""
@@ -154,7 +154,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
 
 
 def _envelope() -> dict[str, Any]:
-    """Return the schema of a frame of any kind: of the fields that all kinds have alike."""
+    """Return the schema of a frame of any kind: the fields that all kinds have alike."""
     first, *others = (schema["properties"] for schema in _schemas().values())
     alike = {name: field for name, field in first.items() if all(other.get(name) == field for other in others)}
     kind = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -167,14 +167,14 @@ def _validator(kind: str, encoding: str, role: Role) -> Any:
     schema = _schemas()[kind] if kind else _envelope()
     definitions = dict(schema.get("$defs", {}))
     if role is Role.COORDINATOR:
-        # What another agent wrote, and the coordinator keeps as it came (WIRE-16).
+        # Another agent wrote it, and the coordinator keeps it as it came (WIRE-16).
         definitions["AgentCard"] = {"type": "object"}
     made = _InMsgpack if encoding == MSGPACK else _InJson
     return made({name: _plain(part, definitions) for name, part in schema.items() if name not in ("$defs", "$id")})
 
 
 def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return a schema without references, and without the choice between a value and `null`, which is absent."""
+    """Return a schema without references, and without the choice between a value and `null`: `null` is absent."""
     if isinstance(schema, list):
         return [_plain(part, definitions) for part in schema]
     if not isinstance(schema, dict):
@@ -188,7 +188,7 @@ def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _is_of_agents(schema: Mapping[str, Any]) -> bool:
-    """Whether it describes what agents write, in which `null` is a value: it says that there may be more."""
+    """Whether the schema describes what agents write, in which `null` is a value: it allows additional properties."""
     return schema.get("additionalProperties") is True
 
 
@@ -225,7 +225,7 @@ _KEYWORDS = {"properties": _properties, "required": _required, "type": _type}
 
 
 def _validator_of(payload: type) -> Any:
-    """Return the class that holds frames against a schema, where a payload is of this type."""
+    """Return the class that checks frames against a schema, with payloads of this type."""
     typed = Draft202012Validator.TYPE_CHECKER.redefine("payload", lambda _, value: isinstance(value, payload))
     return extend(Draft202012Validator, _KEYWORDS, type_checker=typed)  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""A run told as one HTML page that needs nothing beside it: no script, no font, no picture."""
+"""A run reported as one HTML page that needs nothing else: no script, no font, no picture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _CLASS = {Verdict.MET: "met", Verdict.BROKEN: "broken", Verdict.UNTRIED: "untrie
 
 
 def as_html(report: Report) -> str:
-    """Return the report as a page, complete in itself."""
+    """Return the report as a page that is complete in itself."""
     body = [*_head(report), *_totals(report), *_support(report)]
     if report.failures:
         body += ["<h2 id='failures'>Failures</h2>"]
@@ -72,7 +72,7 @@ def as_html(report: Report) -> str:
             "<head>",
             "<meta charset='utf-8'>",
             "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-            # What a peer has sent stands on this page: should it ever get in as markup, it loads and runs nothing.
+            # The page shows what a peer has sent: if that ever got in as markup, it would load and run nothing.
             "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             f"<title>a2a conformance: {_text(report.facts.role)}</title>",
             f"<style>{_STYLE}</style>",
@@ -224,10 +224,10 @@ def _number(number: int, kind: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a text of the suite or the specification, with what it has in backticks as code."""
+    """Return a text of the suite or the specification, with its backticked parts as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _text(text: str) -> str:
-    """Return a text that is nothing but text where it is put, in an attribute too."""
+    """Return a text escaped, so that it stays plain text wherever it is put, in an attribute too."""
     return escape(plain(text))

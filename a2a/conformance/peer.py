@@ -1,4 +1,4 @@
-"""The suite as an agent or a client: what is played against a coordinator under test."""
+"""The suite as an agent or a client: the part it plays against a coordinator under test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .wire import JSON, SUBPROTOCOLS, Frame, parts, result, result_hash
 __all__ = ["Coordinator", "Peer", "Settings"]
 
 TIMERS = {"heartbeatMs": 200, "leaseMs": 1_000, "offerMs": 1_000, "confirmMs": 60_000, "cancelMs": 1_000}
-"""What a task of the suite asks for, so that nobody waits for the namespace's own durations (TASK-9)."""
+"""What the suite's tasks ask for, so that no case waits for the namespace's own durations (TASK-9)."""
 _BESIDE_PAYLOAD = 4_096
-"""Bytes of a message that are left for what is not its payload."""
+"""Bytes of a message left for everything except its payload."""
 _starts = itertools.count(1)
 
 
 class Peer(Conversation):
-    """One connection to the coordinator, and what is said on it most."""
+    """One connection to the coordinator, and the requests that cases make most."""
 
     welcome: Frame
     """The answer to its hello."""
@@ -33,12 +33,12 @@ class Peer(Conversation):
 
     @property
     def payload_max_bytes(self) -> int:
-        """How large a payload it may send, in a message with little else (LIMIT-1)."""
+        """The largest payload it may send in a message with little else (LIMIT-1)."""
         limits = self.welcome.body["limits"]
         return min(int(limits["payloadMaxBytes"]), int(limits["messageMaxBytes"]) - _BESIDE_PAYLOAD)
 
     async def send_many(self, frames: Sequence[dict[str, Any]]) -> None:
-        """Send frames in messages of as many as it may send, and of 500 at most."""
+        """Send frames in messages of as many as it may send, at most 500 each."""
         most = min(500, int(self.welcome.body["limits"]["framesPerMessage"]))
         for start in range(0, len(frames), most):
             await self.send_frames(*frames[start : start + most])
@@ -48,7 +48,7 @@ class Peer(Conversation):
             try:
                 await self.send("mailbox.ack", upto=frame["mseq"])
             except Closed:
-                pass  # an entry that came right before the end is acknowledged on the next connection
+                pass  # an entry that came just before the end is acknowledged on the next connection
 
     async def delegate(self, skill: str, value: Any = None, *, key: str | None = None, **fields: Any) -> Frame:
         """Delegate a task with short timers and return `task.created`.
@@ -56,8 +56,8 @@ class Peer(Conversation):
         Args:
             skill: The skill wanted.
             value: The input, as the data of one part.
-            key: Its key; one of its own where none is given.
-            fields: Others of `task.delegate`; `spec` is added to the specification, `timers` to the timers.
+            key: The task's key; a new one if none is given.
+            fields: Other fields of `task.delegate`; `spec` is added to the specification, `timers` to the timers.
         """
         reply = await self.request("task.delegate", **self.delegation(skill, value, key=key, **fields))
         check(reply.kind == "task.created", "task.created", reply)
@@ -76,11 +76,11 @@ class Peer(Conversation):
         } | fields
 
     async def offered(self, task: str | None = None, **match: Any) -> Frame:
-        """Return the next `task.offer`, of this task where one is named."""
+        """Return the next `task.offer`, of this task if one is named."""
         return await self.take("task.offer", **(match | ({"task": task} if task else {})))
 
     async def heartbeat(self, offer: Frame, **fields: Any) -> Frame:
-        """Send a heartbeat for an attempt and return what comes of it."""
+        """Send a heartbeat for an attempt and return the answer."""
         return await self.request("task.heartbeat", task=offer.task, fence=offer.fence, **fields)
 
     async def report(self, offer: Frame, value: Any = "done", *, outcome: str = "completed", **fields: Any) -> Frame:
@@ -91,7 +91,7 @@ class Peer(Conversation):
         return await self.request("task.report", payload=payload, outcome=outcome, resultHash=hashed, **at)
 
     async def admitted(self, offer: Frame, value: Any = "done", **fields: Any) -> Frame:
-        """Report an outcome that has to be admitted."""
+        """Report an outcome that has to be admitted, and return the verdict."""
         verdict = await self.report(offer, value, **fields)
         check(verdict.body.get("verdict") == "admitted", "verdict admitted", verdict)
         return verdict
@@ -101,7 +101,7 @@ class Peer(Conversation):
         return await self.take("task.review", task=task)
 
     async def confirm(self, review: Frame, verdict: str = "accept", **fields: Any) -> Frame:
-        """Say the delegator's word on a result and return the answer."""
+        """Give the delegator's verdict on a result and return the answer."""
         named = {"rev": review.body.get("rev", 0), "resultHash": review.body.get("resultHash")} | fields
         return await self.request("task.confirm", task=review.task, verdict=verdict, **named)
 
@@ -132,7 +132,7 @@ class Peer(Conversation):
 
 
 class Settings:
-    """Where the coordinator under test is, and what opens its doors."""
+    """Where the coordinator under test is, and the tokens it admits."""
 
     def __init__(
         self,
@@ -149,13 +149,13 @@ class Settings:
         self.token = token
         self.operator_token = operator_token
         self.run = run
-        """Makes the names of one run differ from those of all others on the same ledger."""
+        """Makes the names of one run differ from those of all other runs on the same ledger."""
         self.restart = restart
         """An async function that kills the coordinator and starts it again, or None."""
         self.trouble = trouble
-        """Returns how the coordinator has ended by itself, empty while it runs; None where others started it."""
+        """Returns how the coordinator ended by itself, empty while it runs; None if the suite did not start it."""
         self.agents: set[str] = set() if agents is None else agents
-        """The ids under which a hello was made so far. Those of one run share this."""
+        """The ids that have said hello so far. All settings of one run share this set."""
 
 
 class Coordinator:
@@ -164,7 +164,7 @@ class Coordinator:
     def __init__(self, settings: Settings, case: str, encoding: str = JSON, forms: Forms | None = None) -> None:
         self.settings = settings
         self.forms = forms or Forms(Role.COORDINATOR)
-        """What came of its frames in all cases so far."""
+        """What is known of its frames in all cases so far."""
         self.encoding = encoding
         self._case_name = case
         self._case = "".join(letter if letter.isalnum() else "-" for letter in case)[:48]
@@ -180,7 +180,7 @@ class Coordinator:
         await self._stack.aclose()
 
     def name(self, word: str = "peer") -> str:
-        """Return an id that nobody else has: an agent's, a key's, a context's."""
+        """Return an id that nothing else has: for an agent, a key, a context."""
         return f"{word}-{self._case}-{self.settings.run}-{next(self._names)}"
 
     def skill(self, word: str = "skill") -> str:
@@ -206,7 +206,7 @@ class Coordinator:
         return peer
 
     def hello(self, name: str, *skills: str, **fields: Any) -> dict[str, Any]:
-        """Return the fields of a hello that has to be welcomed: of a new instance, with a card where it has skills."""
+        """Return the fields of a hello that has to be welcomed: of a new instance, with a card if it has skills."""
         start = next(_starts)
         principal = name.partition("#")[0]
         body: dict[str, Any] = {
@@ -214,7 +214,7 @@ class Coordinator:
             "agentId": name,
             "instanceId": f"{name[-80:]}-{start}",
             "incarnation": start,
-            # Drawn by the peer, so that a welcome which is lost takes nothing with it (ID-4).
+            # The peer draws it, so that no secret is lost with a lost welcome (ID-4).
             "secret": self._secrets.setdefault(principal, f"secret of {principal}"),
         }
         if self.settings.token:
@@ -231,9 +231,9 @@ class Coordinator:
         """Connect and be welcomed.
 
         Args:
-            name: The agent's id; a new one where none is given.
-            skills: Those on its card. Without any it is a client.
-            encoding: The case's own where none is given.
+            name: The agent's id; a new one if none is given.
+            skills: The skills on its card. Without any it is a client.
+            encoding: The case's own if none is given.
             hello: Further fields of the hello; `None` leaves one out.
         """
         name = name or self.name("worker" if skills else "client")
@@ -257,7 +257,7 @@ class Coordinator:
         """Kill the coordinator and start it again on its ledger.
 
         Raises:
-            Skipped: the suite was given no way to, or the coordinator promises nothing for it.
+            Skipped: the suite cannot restart the coordinator, or the coordinator promises nothing for a restart.
         """
         if self.settings.restart is None:
             raise Skipped("no command was given that restarts the coordinator")

@@ -1,4 +1,4 @@
-"""Brings cases and the implementation under test together."""
+"""Runs cases on the implementation under test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["cases", "coordinator_from", "play_coordinator", "play_peer", "select
 
 
 def cases(role: Role | None = None) -> list[Case]:
-    """Return the cases for a role, or all."""
+    """Return the cases for a role, or all cases."""
     for package in (coordinator, agent, client):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
@@ -32,10 +32,10 @@ def cases(role: Role | None = None) -> list[Case]:
 
 
 def selected(known: Sequence[Case], names: Sequence[str]) -> list[Case]:
-    """Return the cases of these areas (`LEASE`), requirements (`LEASE-8`) or names; all where none is given.
+    """Return the cases of these areas (`LEASE`), requirements (`LEASE-8`) or names; all if none is given.
 
     Raises:
-        LookupError: a name is nobody's.
+        LookupError: no case has such a name.
     """
     if not names:
         return list(known)
@@ -58,15 +58,15 @@ async def play_coordinator(
     told: Callable[[Outcome], None] = lambda _: None,
     forms: Forms | None = None,
 ) -> list[Outcome]:
-    """Try cases on a coordinator and return what came of each, in their order.
+    """Try cases on a coordinator and return their outcomes in order.
 
     Args:
-        chosen: Which.
+        chosen: The cases.
         settings: Where it is.
-        encoding: Of the connections on which a case asks for none.
+        encoding: The encoding of connections for which a case names none.
         jobs: How many cases at a time.
         told: Called with each outcome as it is known.
-        forms: Of an earlier part of the same run, whose frames are judged with those of this one.
+        forms: Those of an earlier part of the same run, whose frames are judged with the frames of this part.
     """
     traces: dict[str, list[str]] = {}
     forms = forms or Forms(Role.COORDINATOR)
@@ -77,7 +77,7 @@ async def play_coordinator(
             await known.run(under)
         except (Failed, Closed) as failed:
             seen = with_trouble(failed, under.peers) if isinstance(failed, Missed | Closed) else failed
-            # Of a process that is gone its last words tell more than what did not come.
+            # The last words of a process that is gone tell more than the frame that did not come.
             is_away = isinstance(failed.__cause__, OSError) or any(peer.closed for peer in under.peers)
             if is_away and settings.trouble is not None and (trouble := await settings.trouble()):
                 raise Failed(f"{seen}; the coordinator {trouble}") from failed
@@ -98,9 +98,9 @@ async def play_peer(
     jobs: int = JOBS,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Try cases on an agent, or a client that delegates one task and confirms its result; return what came of each.
+    """Try cases on an agent, or on a client that delegates one task and confirms its result; return the outcomes.
 
-    Each case has a process of its own, where there is a command.
+    If there is a command, each case has a process of its own.
     """
     traces: dict[str, list[str]] = {}
     forms = Forms(chosen[0].role if chosen else Role.AGENT)
@@ -118,7 +118,7 @@ async def play_peer(
             traces[known.id] = forms.trace() if is_about_others else under.trace()
             await under.aclose()
 
-    # Without a command one process serves all cases in turn, and on one port at most one case can listen.
+    # Without a command one process serves all cases in turn, and at most one case can listen on a port.
     many = jobs if settings.command is not None and settings.listen.endswith(":0") else 1
     return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=many, told=told)
 
@@ -130,10 +130,10 @@ async def coordinator_from(
     """Start a coordinator by its command line, and end it with the block.
 
     Args:
-        command: With `{port}` for the port to listen on, and `{state}` for a directory it may keep its ledger in.
-        token_file: Where it has left the token when it listens; may name `{state}`.
+        command: With `{port}` for the port to listen on, and `{state}` for a directory to keep its ledger in.
+        token_file: The file in which it has left the token by the time it listens; may name `{state}`.
         operator_token_file: The same for the operator's token.
-        run: Makes the names of the run its own.
+        run: Makes the names of the run unique.
     """
     port = free_port()
     async with Program(command, port=port, url=f"ws://127.0.0.1:{port}") as program:

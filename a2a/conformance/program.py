@@ -1,4 +1,4 @@
-"""The program under test, where the suite starts it: with a state directory of its own, killed and started again."""
+"""The program under test, if the suite starts it: with its own state directory, killed and started again."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 _END_SECONDS = 1.0
 _LAST_LINE = 200
-"""Characters of its last line that every case shows which met its end."""
+"""How many characters of the program's last line are shown with each case that saw it end."""
 PORTS = range(20_000, 32_768)
-"""Below those that a system hands out to whoever asks for any (from 32768 on Linux, 49152 by RFC 6335, section 6)."""
+"""Below the ports that a system gives to a caller that asks for any (from 32768 on Linux, 49152 by RFC 6335, 6)."""
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has, and that nobody is given who asks for any before a program takes it.
+    """Return a free loopback port, one that the system gives to no other caller before the program takes it.
 
     Raises:
         OSError: none was found.
     """
-    # Of the system's own chance: processes that seed the other alike would be given the same ports.
+    # From the system's randomness: processes that seed `random` alike would be given the same ports.
     for port in random.SystemRandom().sample(PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A command line with the placeholders `{url}`, `{port}`, `{state}` and whatever else a role has, and its process.
+    """A command line with the placeholders `{url}`, `{port}`, `{state}` and those of a role, and its process.
 
     The state directory is also in the variable `A2A_STATE_DIR`, the address in `A2A_URL`.
     """
@@ -71,7 +71,7 @@ class Program:
         return text
 
     async def start(self) -> None:
-        """Start it. Its output is kept in the state directory.
+        """Start the program. Its output is kept in the state directory.
 
         Raises:
             Failed: there is no such program.
@@ -97,15 +97,15 @@ class Program:
                 raise Failed(f"expected a program to start; {arguments[0]}: {exc.strerror}") from exc
 
     def output(self) -> str:
-        """Return the end of what it has written."""
+        """Return the end of the program's output."""
         path = self.state / "output.txt"
         return path.read_text(encoding="utf-8", errors="replace")[-2_000:] if path.exists() else ""
 
     async def listening(self, port: int) -> None:
-        """Wait until it takes connections.
+        """Wait until the program accepts connections.
 
         Raises:
-            Failed: it has ended, or does not in time.
+            Failed: it has ended, or does not accept any in time.
         """
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -124,10 +124,10 @@ class Program:
             raise Failed(f"{expected}; it {self.so_far()}") from None
 
     async def exited(self, *, within: float = STOP_SECONDS) -> int:
-        """Wait for its end and return its code, negative for a signal.
+        """Wait for the program to end and return its exit code, negative for a signal.
 
         Raises:
-            Failed: it goes on.
+            Failed: it is still running.
         """
         assert self._process is not None
         try:
@@ -136,27 +136,27 @@ class Program:
             raise Failed(f"expected the program to end within {within:g} s") from None
 
     async def failed(self) -> None:
-        """Wait until it has ended with a code other than 0; of one that ended well, for ever."""
+        """Wait until the program has ended with a code other than 0; for ever if it ended with 0."""
         assert self._process is not None
         if await self._process.wait() == 0:
             await asyncio.Event().wait()
 
     def so_far(self) -> str:
-        """Return whether it runs or how it has ended, and the end of what it has written."""
+        """Return whether it runs or how it ended, and the end of its output."""
         return f"{self.end() or 'runs'}: {self.output().strip() or 'it has written nothing'}"
 
     def end(self) -> str:
-        """Return how it has ended; nothing while it runs."""
+        """Return how it ended; empty while it runs."""
         code = self._process.returncode if self._process is not None else None
         if code is None:
             return ""
         return f"ended with exit code {code}" if code >= 0 else f"died of signal {-code}"
 
     async def trouble(self) -> str:
-        """Return how it has ended, or is about to, and the last line it has written; nothing while it runs."""
+        """Return how it has ended, or is about to, and the last line of its output; empty while it runs."""
         if self._process is None:
             return ""
-        # Its connections are gone a moment before anybody is told of its end.
+        # Its connections are gone a moment before its end is known.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _END_SECONDS)
         if not (end := self.end()):
@@ -165,7 +165,7 @@ class Program:
         return f"{end}: {lines[-1][:_LAST_LINE] if lines else 'it has written nothing'}"
 
     async def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it, as a crash does."""
         await self._signal(signal.SIGKILL)
 
     async def stop(self) -> None:
@@ -175,7 +175,7 @@ class Program:
         await self.kill()
 
     def ask_to_end(self) -> None:
-        """Ask it to end, and do not wait for that."""
+        """Ask it to end, and do not wait for the end."""
         self._send(signal.SIGTERM)
 
     async def _signal(self, number: int) -> None:
@@ -189,5 +189,5 @@ class Program:
 
     def _send(self, number: int) -> None:
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):  # nobody of it is left
+        with contextlib.suppress(ProcessLookupError):  # no process of the group is left
             os.killpg(self._process.pid, number)

@@ -1,4 +1,4 @@
-"""A run told: as text for a terminal, JSON, JUnit XML and Markdown. The page for a browser is in `page`.
+"""A run reported as text for a terminal, JSON, JUnit XML and Markdown. The page for a browser is in `page`.
 
 Nothing here looks at an implementation; everything comes from the outcomes and the facts of the run.
 """
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 LAST_FRAMES = 8
-"""Of each connection, in what is read on a terminal or pasted; JSON and the page have all that were kept."""
+"""Frames of each connection in reports for a terminal or for pasting; JSON and the page have all that were kept."""
 
 _ACTS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Categories of characters that move a cursor, turn the direction of reading, or cannot be written to a file."""
+"""Categories of characters that move a cursor, change the direction of reading, or cannot be written to a file."""
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -46,33 +46,33 @@ class Facts:
 
     role: Role
     peer: str
-    """The URL or the command line of what was tried."""
+    """The URL or the command line of the implementation under test."""
     encodings: tuple[str, ...]
     began: str
-    """The time, as ISO 8601 has it."""
+    """The time, in ISO 8601."""
     seconds: float
     version: str = ""
-    """The version of the protocol that was agreed on; empty where it is not known."""
+    """The version of the protocol that was agreed on; empty if it is not known."""
     is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The facts of a run and what came of its cases."""
+    """The facts of a run and the outcomes of its cases."""
 
     facts: Facts
     outcomes: tuple[Outcome, ...]
     uncovered: tuple[Uncovered, ...]
-    """What no case of any role names."""
+    """The requirements that no case of any role names."""
 
     @classmethod
     def of(cls, facts: Facts, outcomes: Sequence[Outcome], cases: Iterable[Case]) -> Report:
         """Return the report of a run.
 
         Args:
-            facts: Of the run.
-            outcomes: Of its cases.
-            cases: All there are, also those that were not chosen: what none of them names is uncovered.
+            facts: The facts of the run.
+            outcomes: The outcomes of its cases.
+            cases: All cases, also those that were not chosen: a requirement that none of them names is uncovered.
         """
         return cls(facts, tuple(outcomes), tuple(why_not(cases)))
 
@@ -95,7 +95,7 @@ class Report:
 
 
 def title(outcome: Outcome, report: Report) -> str:
-    """Return the id of a case, with the encoding where the run had several."""
+    """Return the id of a case, with the encoding if the run had several."""
     several = len(report.facts.encodings) > 1 and outcome.encoding
     return f"{outcome.case.id} [{outcome.encoding}]" if several else outcome.case.id
 
@@ -111,7 +111,7 @@ def summary(report: Report) -> str:
 
 
 def expected_and_came(detail: str) -> tuple[str, str]:
-    """Take what a failed case says apart: what was expected, which may be nothing, and what came."""
+    """Split what a failed case says: into what was expected, which may be empty, and what came."""
     if not detail.startswith("expected "):
         return "", detail
     mark = "; came: " if "; came: " in detail else "; "
@@ -128,7 +128,7 @@ def last_frames(trace: Iterable[str], number: int = LAST_FRAMES) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""Return a text that may come from a peer with what acts on a reader written out, as `\u202e`; lines stay."""
+    r"""Return a text that may come from a peer with control characters written out, as `\u202e`; line feeds stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -141,7 +141,7 @@ def plain(text: str) -> str:
 
 
 def line(outcome: Outcome) -> str:
-    """Return the line for a case, as it is known."""
+    """Return the line for a case, printed when its outcome is known."""
     encoding = f" [{outcome.encoding}]" if outcome.encoding else ""
     why = f"  {outcome.detail}" if outcome.detail else ""
     case = outcome.case
@@ -149,7 +149,7 @@ def line(outcome: Outcome) -> str:
 
 
 def as_text(report: Report) -> str:
-    """Return the report for a terminal: the areas, each failure whole, the totals."""
+    """Return the report for a terminal: the areas, each failure in full, the totals."""
     rows = [("area", "passed", "failed", "skipped")]
     rows += [(area.name, *_numbers(area.count)) for area in report.areas if area.outcomes]
     lines = [*_columns(rows), ""]
@@ -179,7 +179,7 @@ def _numbers(count: Count) -> tuple[str, str, str]:
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return lines: the first cell to the left, the others, which are numbers, to the right."""
+    """Return lines: the first column aligned left, the others, which are numbers, aligned right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -212,8 +212,8 @@ def as_json(report: Report) -> str:
     - `areas`: a list, in the order of the specification; each with `area`, `passed`, `failed`, `skipped`, and in
       `requirements` what the cases showed: `requirement`, `level`, `verdict` (`met`, `broken`, `not tried`), `reason`
     - `cases`: a list, in the order of the run; each with `id`, `requirement`, `also`, `area`, `level`, `encoding`,
-      `outcome`, `seconds`, `says`, `detail` (why it failed or was skipped), `trace` (of one that failed)
-    - `uncovered`: a list of what no case names: `requirement`, `level`, `reason`
+      `outcome`, `seconds`, `says`, `detail` (why it failed or was skipped), `trace` (of a case that failed)
+    - `uncovered`: a list of the requirements that no case names: `requirement`, `level`, `reason`
     """
     facts = report.facts
     told = {
@@ -307,7 +307,7 @@ def _junit_case(outcome: Outcome, report: Report) -> Element:
 
 
 def _xml(text: str) -> str:
-    """Return a text without the characters that XML has no way to write."""
+    """Return a text without the characters that XML cannot contain."""
     return _NOT_XML.sub("\ufffd", text)
 
 
@@ -315,7 +315,7 @@ def _xml(text: str) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """Return the report as Markdown, to be pasted."""
+    """Return the report as Markdown, for pasting."""
     facts = report.facts
     spoken = f", version {facts.version}" if facts.version else ""
     lines = [
@@ -371,5 +371,5 @@ def _code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text for a cell of a table: in one line, and nothing in it is markup."""
+    """Return a text for a cell of a table: on one line, with its markup escaped."""
     return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))

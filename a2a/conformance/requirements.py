@@ -1,6 +1,6 @@
-"""What an implementation is held to: the numbered paragraphs of the specification, read from its text.
+"""What an implementation has to meet: the numbered paragraphs of the specification, read from its text.
 
-The names of requirements are those of the paragraphs (`LEASE-8`); nothing is written down twice.
+Requirements have the names of their paragraphs (`LEASE-8`); nothing is written down twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Requirement:
     """One numbered paragraph."""
 
     name: str
-    """As `LEASE-8`."""
+    """Such as `LEASE-8`."""
     section: str
     """The heading it stands under."""
     text: str
@@ -72,7 +72,7 @@ def requirements() -> dict[str, Requirement]:
 
 
 def level_of(words: str) -> Level:
-    """Return how binding a paragraph is as a whole: as its most binding sentence."""
+    """Return how binding a paragraph is as a whole: as binding as its most binding sentence."""
     sentences = re.split(r"(?<=[.;:]) ", words)
     said = [re.search(r"\b(MUST|SHOULD|MAY)\b", sentence) for sentence in sentences]
     found = {Level(word[1]) if word else Level.MUST for word in said}

@@ -1,4 +1,4 @@
-"""Killing and starting a coordinator that somebody else runs: by a command of theirs."""
+"""Kills and restarts a coordinator that somebody else runs, with a command of theirs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["restarting"]
 
 
 def restarting(command: str, url: str, *, within: float = START_SECONDS) -> Callable[[], Awaitable[None]]:
-    """Return a function that has a shell run the command, and waits until somebody listens at the URL.
+    """Return a function that has a shell run the command, and waits until a server listens at the URL.
 
     Args:
-        command: Kills the coordinator and starts it again on its ledger; it may end before the coordinator listens, and
-            must not end before the old one is gone.
+        command: Kills the coordinator and starts it again on its ledger; it may end before the coordinator listens,
+            but not before the old one is gone.
         url: Where the coordinator listens.
         within: Seconds for the command, and again for the coordinator to listen.
     """
@@ -31,7 +31,7 @@ def restarting(command: str, url: str, *, within: float = START_SECONDS) -> Call
 
 
 async def _done(command: str, within: float) -> None:
-    # Its output goes nowhere: what it leaves running holds no pipe of ours open, and Ctrl-C here does not end it.
+    # Its output is discarded: a process it leaves running holds no pipe of ours open, and Ctrl-C here does not end it.
     process = await asyncio.create_subprocess_shell(
         command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,6 +1,6 @@
-"""Runs cases against an implementation, several at a time, each bounded, and tells what came of each.
+"""Runs cases against an implementation, several at a time, each with a time limit, and returns the outcomes.
 
-What a run does depends on its cases alone: each has names and connections of its own, so that they do not meet.
+A run depends on its cases alone: each has its own names and connections, so that cases do not meet.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .socket import Closed
 __all__ = ["CASE_SECONDS", "Outcome", "Status", "judged", "run_cases"]
 
 CASE_SECONDS = 30.0
-"""A case that lasts longer has failed: whatever it waits for has a bound of its own."""
+"""A case that lasts longer has failed: everything it waits for has its own bound."""
 JOBS = 8
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
-"""What a case runs into where a field is missing or of another type: that is the implementation's failure."""
+"""Errors a case meets if a field is missing or of another type: the implementation's failure."""
 
 
 class Status(StrEnum):
-    """What came of a case."""
+    """How a case ended."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -34,7 +34,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A case, and what came of it."""
+    """A case, and how it ended."""
 
     case: Case
     status: Status
@@ -56,15 +56,15 @@ async def run_cases(
     seconds: float = CASE_SECONDS,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Try each case, and return what came of them in the order of `cases`.
+    """Try each case, and return the outcomes in the order of `cases`.
 
     Args:
-        cases: Which.
-        try_case: Tries one on the implementation.
-        trace_of: The frames of a case that was tried.
-        jobs: How many at a time. Those that need to be alone come behind them, one after the other, and those that
-            judge the others last.
-        seconds: How long one may last.
+        cases: The cases.
+        try_case: Tries one case on the implementation.
+        trace_of: Returns the frames of a case that was tried.
+        jobs: How many at a time. Cases that need to be alone follow, one after the other, and those that judge the
+            others come last.
+        seconds: How long one case may last.
         told: Called with each outcome as it is known.
     """
     found: dict[str, Outcome] = {}
@@ -108,14 +108,14 @@ async def _outcome(
     except TimeoutError:
         status, detail = Status.FAILED, f"expected an end within {seconds:g} s; the case still goes on"
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as exc:
-        # A case takes a frame apart as the specification has it; one of another form does not get that far.
+        # A case takes a frame apart as the specification describes it; a frame of another form breaks that.
         status, detail = Status.FAILED, f"expected a frame of the form the specification gives; {exc!r}"
     trace = tuple(trace_of(chosen)) if status is Status.FAILED else ()
     return Outcome(chosen, status, time.monotonic() - started, detail, trace)
 
 
 def judged(outcomes: Iterable[Outcome], *, strict: bool = False) -> bool:
-    """Return whether an implementation conforms: no MUST failed; strictly, nothing failed and nothing was left out."""
+    """Return whether an implementation conforms: no MUST failed; if strict, nothing failed and nothing was skipped."""
     for outcome in outcomes:
         if outcome.status is Status.FAILED and (strict or outcome.case.level is Level.MUST):
             return False

@@ -1,4 +1,4 @@
-"""What many cases for a coordinator begin with: a task under way between a client and a worker."""
+"""How many cases for a coordinator begin: with a task under way between a client and a worker."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .wire import Frame
 __all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok"]
 
 AUTO = {"acceptance": {"evaluator": "auto"}}
-"""Of a `spec`: an admitted result completes the task."""
+"""A `spec` under which an admitted result completes the task."""
 LONG = {"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000}
 """Timers of a task that has to outlast its case."""
 _BEAT = 0.05
-"""Seconds from one heartbeat to the next of an attempt that goes on with them."""
+"""Seconds between the heartbeats of an attempt that goes on."""
 
 
 def at(offer: Frame) -> dict[str, Any]:
-    """Return the task and the fence of an attempt: the envelope of what it says, or the `parent` of a sub-task."""
+    """Return the task and the fence of an attempt: the envelope of its messages, or the `parent` of a sub-task."""
     return {"task": offer.task, "fence": offer.fence}
 
 
@@ -34,19 +34,19 @@ async def begun(under: Coordinator, **fields: Any) -> tuple[Peer, Peer, Frame]:
 
 
 async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
-    """Send a request that has to be answered `ok`."""
+    """Send a request that has to be answered `ok`, and return the answer."""
     answer = await peer.request(kind, **fields)
     check(answer.kind == "ok", f"ok to {kind}", answer)
     return answer
 
 
 async def beats_until_revoked(worker: Peer, offer: Frame, **fields: Any) -> Frame:
-    """Send heartbeats, each with more progress where it tells any, until the attempt is told to stop; return that word.
+    """Send heartbeats until the attempt is told to stop, and return the revoke. `progressNo`, if given, grows.
 
-    A timer that begins anew with what it has to ignore would never be over.
+    If a timer began anew with a heartbeat that it has to ignore, it would never run out.
 
     Raises:
-        Missed: nobody has told it so.
+        Missed: the attempt was not told to stop.
     """
     for number in range(round(worker.patience / _BEAT)):
         more = {"progressNo": fields["progressNo"] + number} if "progressNo" in fields else {}

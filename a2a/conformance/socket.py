@@ -1,4 +1,4 @@
-"""A WebSocket whose every byte is the suite's to decide on: it can be cut in the middle of a frame, or not be read."""
+"""A WebSocket with every byte under the suite's control: it can be cut in the middle of a frame, or left unread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from websockets.uri import parse_uri
 __all__ = ["Closed", "Socket"]
 
 MESSAGE_MAX_BYTES = 64 * 1024 * 1024
-"""The suite takes more than it may send (LIMIT-1)."""
+"""The suite accepts more than it may send (LIMIT-1)."""
 
 
 class Closed(Exception):
@@ -28,11 +28,11 @@ class Closed(Exception):
         told = f"the connection is closed ({code if code is not None else 'without a closing frame'})"
         super().__init__(f"{told}: {why}" if why else told)
         self.code = code
-        """The WebSocket's code, where there was one."""
+        """The WebSocket close code, if there was one."""
 
 
 class Socket:
-    """One open WebSocket, either side's."""
+    """One open WebSocket, on either side."""
 
     def __init__(
         self, protocol: ClientProtocol | ServerProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -44,9 +44,9 @@ class Socket:
         self._fragments = bytearray()
         self.subprotocol = ""
         self.came_as: set[Opcode] = set()
-        """What kinds of message have come, text or binary."""
+        """The kinds of messages that have come, text or binary."""
         self.pongs: list[bytes] = []
-        """What the other side has said in answer to pings of WebSocket's."""
+        """The data of the other side's answers to WebSocket pings."""
 
     @classmethod
     async def connect(cls, url: str, subprotocol: str, *, tls: ssl.SSLContext | None = None) -> Self:
@@ -66,7 +66,7 @@ class Socket:
             await socket._handshake(Response)
             if protocol.subprotocol != subprotocol:
                 raise ConnectionError(f"asked for the subprotocol {subprotocol}, agreed on {protocol.subprotocol}")
-        except BaseException:  # a wait that was given up as well
+        except BaseException:  # also where the wait was given up
             writer.close()
             raise
         socket.subprotocol = subprotocol
@@ -76,7 +76,7 @@ class Socket:
     async def accept(
         cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, subprotocols: tuple[str, ...]
     ) -> Self:
-        """Take a connection that came to the suite.
+        """Accept a connection to the suite.
 
         Raises:
             ConnectionError: it is no WebSocket, or offers none of the subprotocols.
@@ -97,7 +97,7 @@ class Socket:
         while True:
             events = self._protocol.events_received()
             if events and isinstance(events[0], wanted):
-                for event in events[1:]:  # frames that came right behind it
+                for event in events[1:]:  # frames that came right after it
                     self._take(event)
                 await self._flush()  # a ping may have been among them
                 return events[0]
@@ -112,7 +112,7 @@ class Socket:
                 raise ConnectionError("the connection ended in the handshake")
 
     def framed(self, message: bytes, *, text: bool | None = None) -> bytes:
-        """Return the bytes that would be written for a message, and write nothing."""
+        """Return the bytes that would be written for a message, without writing them."""
         is_text = self.subprotocol.endswith("json") if text is None else text
         (self._protocol.send_text if is_text else self._protocol.send_binary)(message)
         return b"".join(self._protocol.data_to_send())
@@ -126,7 +126,7 @@ class Socket:
         await self.write(self.framed(message, text=text) if self._protocol.state is OPEN else b"")
 
     async def send_in_pieces(self, message: bytes, at: int, ping: bytes) -> None:
-        """Send a message in two fragments, with a ping of WebSocket's between them, as RFC 6455 has it (5.4).
+        """Send a message in two fragments, with a WebSocket ping between them, as RFC 6455 allows (5.4).
 
         Raises:
             Closed: the connection is gone.
@@ -140,7 +140,7 @@ class Socket:
         await self.write(b"".join(protocol.data_to_send()))
 
     async def write(self, data: bytes) -> None:
-        """Write bytes as they are.
+        """Write bytes unchanged.
 
         Raises:
             Closed: the connection is gone.
@@ -157,11 +157,11 @@ class Socket:
         """Return the next message.
 
         Raises:
-            Closed: there will be none.
+            Closed: there is no further message.
         """
         while not self._messages:
             if wrong := self._wrong():
-                raise Closed(None, wrong)  # nothing that still comes could be read
+                raise Closed(None, wrong)  # nothing that follows could be read
             try:
                 data = await self._reader.read(65_536)
             except OSError:
@@ -176,7 +176,7 @@ class Socket:
         return self._messages.pop(0)
 
     def _wrong(self) -> str:
-        """Return what is wrong with the WebSocket frames that came; nothing where they only ended."""
+        """Return what is wrong with the WebSocket frames that came; empty if they only ended."""
         wrong = self._protocol.parser_exc
         if wrong is None or isinstance(wrong, EOFError):
             return ""
@@ -194,14 +194,14 @@ class Socket:
             self.pongs.append(bytes(event.data))
 
     async def close(self) -> None:
-        """Close it in good order, and do not wait for the other side."""
+        """Close it in good order, without waiting for the other side."""
         if self._protocol.state is OPEN:
             self._protocol.send_close(1000)
             await self._flush()
         self._writer.close()
 
     def cut(self) -> None:
-        """End it as a network does that is gone: without a word."""
+        """Break it off as a lost network does, without a closing frame."""
         transport = self._writer.transport
         transport.abort()
 
@@ -215,6 +215,6 @@ class Socket:
                 self._writer.write(data)
                 await self._writer.drain()
             if SEND_EOF in chunks and self._writer.can_write_eof():
-                self._writer.write_eof()  # a peer that has closed waits for this, as RFC 6455 has it (7.1.1)
+                self._writer.write_eof()  # a peer that has closed waits for this (RFC 6455, 7.1.1)
         except OSError:
             pass  # the next receive says that it is closed

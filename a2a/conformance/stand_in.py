@@ -1,7 +1,7 @@
-"""The suite as a coordinator: what is played against an agent or a client under test.
+"""The suite as a coordinator: the part it plays against an agent or a client under test.
 
-It decides nothing by itself but the answers to what comes all the time (heartbeats, pings, accepts); a case says the
-rest, and says wrong things on purpose.
+By itself it only answers what comes all the time (heartbeats, pings, accepts). A case says the rest, and says wrong
+things on purpose.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ OK_KINDS = (
     *("agent.update", "task.decline", "task.checkpoint", "task.artifact", "task.ask", "task.steer", "task.yield"),
     *("task.watch", "context.watch", "claim.release", "bye"),
 )
-"""What the stand-in answers with `ok` where a case does not say otherwise."""
+"""The kinds the stand-in answers with `ok` unless a case says otherwise."""
 
 ENDS = ("completed", "failed", "canceled", "rejected")
 SHOWN = {"queued": "TASK_STATE_SUBMITTED"} | {state: f"TASK_STATE_{state.upper()}" for state in ENDS}
-"""What A2A shows of a state, where that is not `TASK_STATE_WORKING`: nothing here waits again once it was leased."""
+"""What A2A shows for a state, if not `TASK_STATE_WORKING`: no task here waits again once it was leased."""
 STARTED = "1970-01-01T00:00:00.000Z"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSettings:
-    """How the agent or client under test comes to the suite."""
+    """How the agent or client under test reaches the suite."""
 
     command: str | None
     """Its command line, with `{url}`, `{token}`, `{encoding}`, `{state}` and for clients `{skill}`, `{key}` and
-    `{input}`; None: it is started by hand, and connects again for every case."""
+    `{input}`; None: somebody starts it by hand, and it connects again for every case."""
     listen: str = "127.0.0.1:0"
     token: str = ""
     run: str = "0"
@@ -65,20 +65,20 @@ class PeerSettings:
 
 @dataclass(slots=True)
 class Told:
-    """What the stand-in has said to a peer, over all its connections."""
+    """What the stand-in has told a peer, over all its connections."""
 
     mailbox: list[dict[str, Any]] = field(default_factory=list)
     """Every entry, the first with `mseq` 1."""
     events: list[dict[str, Any]] = field(default_factory=list)
     """What happened to the task a client delegated, generation by generation."""
     result: bytes | None = None
-    """Its newest result."""
+    """The task's newest result."""
     delegation: Frame | None = None
-    """What it was delegated with."""
+    """The client's `task.delegate`."""
     delegator: str = ""
-    """Who delegated it."""
+    """The client that delegated the task."""
     shown: dict[str, Any] = field(default_factory=dict)
-    """What its view says in place of, or beside, what follows from the rest."""
+    """Fields of the task's view that replace what follows from the rest, or are added to it."""
 
 
 class Line(Conversation):
@@ -98,7 +98,7 @@ class Line(Conversation):
 
     @property
     def agent_id(self) -> str:
-        """Who has said hello on it."""
+        """The agent that has said hello on it."""
         return str(self.hello.body.get("agentId"))
 
     async def arrived(self, frame: Frame) -> None:
@@ -126,10 +126,10 @@ class Line(Conversation):
             pass  # the case sees the end of the connection where it waits for something
 
     async def welcome(self, **fields: Any) -> None:
-        """Welcome the peer; fields of the welcome replace what it says by default, and None leaves one out.
+        """Welcome the peer; `fields` replace the default fields of the welcome, and None leaves one out.
 
-        What it has not acknowledged, nor names in `resume`, comes again (MAIL-4), unless a case says where its mailbox
-        begins: then the case sends that.
+        Entries that it has not acknowledged and does not name in `resume` come again (MAIL-4), unless a case says where
+        its mailbox begins: then the case sends them.
         """
         last = count((self.hello.body.get("resume") or {}).get("lastMseq"))
         is_known = 0 < last <= len(self.mailbox)
@@ -152,21 +152,21 @@ class Line(Conversation):
             await self.send_frames(*(self._as_it_stands(entry, gone) for entry in self.mailbox[known:]))
 
     def _as_it_stands(self, entry: dict[str, Any], gone: list[tuple[Any, Any]]) -> dict[str, Any]:
-        """Return an entry as it is sent now: an offer without authority as the revoke of its fence (MAIL-6)."""
+        """Return an entry as it is sent now: an offer without authority becomes the revoke of its fence (MAIL-6)."""
         at = {name: entry.get(name) for name in ("mseq", "task", "fence")}
         if entry["kind"] != "task.offer" or (at["task"], at["fence"]) not in gone:
             return entry
         return self.frame("task.revoke", reason="superseded", mode="skip", graceMs=0, **at)
 
     async def post(self, kind: str, /, **fields: Any) -> dict[str, Any]:
-        """Send a mailbox entry with the number that comes next."""
+        """Send a mailbox entry with the next number."""
         entry = self.frame(kind, mseq=len(self.mailbox) + 1, **fields)
         self.mailbox.append(entry)
         await self.send_frames(entry)
         return entry
 
     async def happens(self, task: str, event: str, state: str, **fields: Any) -> None:
-        """Let something happen to a task, and tell it who watches."""
+        """Record an event of a task, and send it to a peer that watches the task."""
         body = {"task": task, "gen": len(self.told.events) + 1, "event": event, "state": state, "at": 0, "data": {}}
         self.told.events.append(body | fields)
         if task in self._watches:
@@ -190,7 +190,7 @@ class Line(Conversation):
         await self.send("task.found", re=frame.id, **fields)
 
     def _metadata(self, state: str) -> dict[str, Any]:
-        """Return what a view says of the task besides: a client may go by whatever READ-3 names."""
+        """Return the metadata of the task's view: a client may rely on everything READ-3 names."""
         told = self.told
         known: dict[str, Any] = {
             "state": state,
@@ -217,7 +217,7 @@ class Line(Conversation):
         return known | told.shown
 
     def offer_of(self, skill: str, value: Any = None, **fields: Any) -> dict[str, Any]:
-        """Return the fields of an offer that is granted, of a task of its own."""
+        """Return the fields of a granted offer, of a new task."""
         number = next(_numbers)
         fence = 1_000 + number
         return {
@@ -237,7 +237,7 @@ class Line(Conversation):
         } | fields
 
     async def offer(self, skill: str, value: Any = None, **fields: Any) -> Frame:
-        """Offer a task by mailbox, granted where nothing else is said, and return the offer."""
+        """Offer a task by mailbox, granted unless `fields` say otherwise, and return the offer."""
         return Frame(await self.post("task.offer", **self.offer_of(skill, value, **fields)))
 
     async def reported(self, offer: Frame, *, verdict: str | None = "admitted", within: float | None = None) -> Frame:
@@ -272,24 +272,24 @@ class UnderTest:
     ) -> None:
         self.settings = settings
         self.forms = forms or Forms(Role.AGENT)
-        """What came of its frames in all cases so far."""
+        """What is known of its frames in all cases so far."""
         self.encodings = (encoding,) if encoding else (MSGPACK, JSON)
         self.lines: list[Line] = []
-        """Every connection that was made, in order."""
+        """Every connection it made, in order."""
         self.values = {"key": f"key of {case} {settings.run}", "skill": "conformance.echo", "input": "{}"} | values
         self.program: Program | None = None
         self.told = Told()
         self.url = ""
-        """Where it listens, once it does."""
+        """Where the suite listens, once it does."""
         self._case = case
         self._arrived: asyncio.Queue[Socket] = asyncio.Queue()
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        """Listen for it.
+        """Listen for its connections.
 
         Raises:
-            OSError: that cannot be listened on; the message names it.
+            OSError: the suite cannot listen on the address; the message names it.
         """
         where = urlsplit(f"//{self.settings.listen}")
         host = where.hostname or "127.0.0.1"
@@ -311,7 +311,7 @@ class UnderTest:
             await line.leave()
 
     def trace(self) -> list[str]:
-        """Return what went over its connections, and what the program has written."""
+        """Return the frames of its connections, and the end of the program's output."""
         frames = [f"{line.name}: {text}" for line in self.lines for text in line.trace]
         output = self.program.output() if self.program is not None else ""
         return [*frames, *(f"output: {text}" for text in output.splitlines()[-10:])]
@@ -321,12 +321,12 @@ class UnderTest:
         try:
             socket = await Socket.accept(reader, writer, names)
         except (ConnectionError, OSError):
-            writer.close()  # no WebSocket, or a probe of the port
+            writer.close()  # not a WebSocket, or a probe of the port
             return
         self._arrived.put_nowait(socket)
 
     async def start(self, **values: str) -> None:
-        """Start the program; without a command somebody has to."""
+        """Start the program; without a command somebody has to start it by hand."""
         if self.settings.command is None:
             return
         if self.program is None:
@@ -348,7 +348,7 @@ class UnderTest:
         await self.program.start()
 
     def ask_to_end(self) -> None:
-        """Send the program SIGTERM, and let it go on as it likes.
+        """Send the program SIGTERM, and let it continue as it likes.
 
         Raises:
             Skipped: the suite has not started it.
@@ -358,10 +358,10 @@ class UnderTest:
         self.program.ask_to_end()
 
     async def line(self, *, within: float = ARRIVES_WITHIN, welcomed: bool = True, **welcome: Any) -> Line:
-        """Return the next connection it makes, once it has said hello there, and welcome it.
+        """Return its next connection, once it has said hello on it, and welcome it.
 
         Raises:
-            Failed: it did not come, or its first frame is no hello.
+            Failed: it did not connect, or its first frame is not a hello.
         """
         socket = await self._next(within)
         encoding = next(name for name, protocol in SUBPROTOCOLS.items() if protocol == socket.subprotocol)
@@ -377,9 +377,9 @@ class UnderTest:
         return line
 
     async def _next(self, within: float) -> Socket:
-        """Return the next connection, and wait no longer for one from a program that has failed.
+        """Return the next connection; give up as soon as the program has failed.
 
-        One that ended well may have left another to connect.
+        A program that ended with code 0 may have left another process to connect.
         """
         arrived = asyncio.create_task(self._arrived.get())
         waiting: set[asyncio.Task[Any]] = {arrived}
@@ -396,10 +396,10 @@ class UnderTest:
         raise Failed(f"expected a connection within {within:g} s; none came{told}")
 
     async def has_skill(self, line: Line, skill: str) -> None:
-        """Leave the case out where the card in the hello has no such skill.
+        """Skip the case if the card in the hello has no such skill.
 
         Raises:
-            Skipped: it has none.
+            Skipped: the card has no such skill.
         """
         skills = [known.get("id") for known in (line.hello.body.get("card") or {}).get("skills", [])]
         if skill not in skills:

@@ -15,10 +15,10 @@ __all__ = ["Area", "Count", "Finding", "Uncovered", "Verdict", "areas", "counted
 
 
 class Verdict(StrEnum):
-    """What is known about a requirement after a run."""
+    """What a run shows about a requirement."""
 
     MET = "met"
-    """A case showed it, and none about it failed."""
+    """A case showed it, and no case about it failed."""
     BROKEN = "broken"
     """A case about it failed."""
     UNTRIED = "not tried"
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many cases ended how."""
+    """How many cases passed, failed and were skipped."""
 
     passed: int = 0
     failed: int = 0
@@ -54,10 +54,10 @@ class Area:
     """The requirements whose names begin alike, and the outcomes of the cases about them."""
 
     name: str
-    """As `LEASE`."""
+    """Such as `LEASE`."""
     outcomes: tuple[Outcome, ...]
     findings: tuple[Finding, ...]
-    """In the order of the specification; a requirement with cases of two levels has two."""
+    """In the order of the specification; a requirement that has cases of two levels has two findings."""
 
     @property
     def count(self) -> Count:
@@ -69,7 +69,7 @@ class Area:
 
     @property
     def untried(self) -> dict[str, list[str]]:
-        """Return why requirements were not tried, and which for each reason."""
+        """Return the requirements that were not tried, by the reason."""
         found: dict[str, list[str]] = {}
         for finding in self.findings:
             if finding.verdict is Verdict.UNTRIED:
@@ -83,7 +83,7 @@ class Uncovered:
 
     requirement: Requirement
     reason: str
-    """Empty where nobody has written one down."""
+    """Empty if nobody has written one down."""
 
 
 def counted(outcomes: Iterable[Outcome]) -> Count:
@@ -114,7 +114,7 @@ def _findings(area: str, outcomes: Sequence[Outcome]) -> Iterable[Finding]:
         for level in levels:
             yield _finding(requirement, level, [outcome for outcome in about if outcome.case.level is level])
         if not levels:
-            # A case about something else that passed has shown it; one that failed says nothing about it.
+            # A case about another requirement that passed has shown it; one that failed says nothing about it.
             shown = [outcome for outcome in outcomes if requirement.name in outcome.case.also]
             if any(outcome.status is not Status.FAILED for outcome in shown):
                 yield _finding(requirement, requirement.level, shown)

@@ -1,4 +1,4 @@
-"""Requirements that no case tries, and why: what no peer can see from outside, or what a word of the text defines."""
+"""Requirements that no case tries, and why: no peer can see them from outside, or they define a word of the text."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ REASONS: dict[str, str] = {
     "READ-5": "it allows an order of answers on different connections, and asks for none",
     "CLAIM-12": "it binds who guards a resource, and those do not speak the protocol",
 }
-"""The reason by the requirement's name."""
+"""The reason, by the requirement's name."""

@@ -1,7 +1,7 @@
-"""Frames as they travel, in both encodings, and the hashes over them.
+"""Frames as they are sent, in both encodings, and the hashes over them.
 
 Written for the suite alone, from the specification: a suite that shared a codec with the implementation it judges would
-share its mistakes. It writes what it is told to, wrong frames too.
+share its mistakes. It encodes whatever it is given, wrong frames too.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ SUBPROTOCOLS = {JSON: "a2a.coord+json", MSGPACK: "a2a.coord+msgpack"}
 LARGEST = 2**53 - 1
 """The largest integer that a frame may hold (WIRE-8)."""
 OPENS_DOORS = ("token", "operatorToken", "secret")
-"""Fields of hello and welcome; a trace goes into reports, and those are passed on."""
+"""Fields of hello and welcome that traces hide: traces go into reports, and reports are passed on."""
 
 
 class Frame(dict[str, Any]):
-    """A frame that came, or is to be sent: a map with names for the fields that are looked at most."""
+    """A frame that came, or is to be sent: a map with properties for the fields that cases read most."""
 
     @property
     def id(self) -> str:
@@ -53,7 +53,7 @@ class Frame(dict[str, Any]):
 
     @property
     def body(self) -> dict[str, Any]:
-        """Its fields, without those that are `null`, which is the same as absent (WIRE-8)."""
+        """The frame's fields, without those that are `null`, which is the same as absent (WIRE-8)."""
         body = self.get("body")
         return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else {}
 
@@ -72,43 +72,43 @@ class Frame(dict[str, Any]):
 
     @property
     def code(self) -> str:
-        """Of an `error`."""
+        """The code of an `error`."""
         return str(self.body.get("code", ""))
 
     def __str__(self) -> str:
-        """For a person to read, and to show to others: without what opens a door."""
+        """Return it for a person to read and to pass on: without secrets and tokens."""
         shown = {**self, "body": to_show(self.body)} if self.body else self
         try:
             return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
         except TypeError:
-            return repr(shown)  # with a key that is no string, which only a wrong peer sends
+            return repr(shown)  # a key is not a string, which only a wrong peer sends
 
 
 def to_show(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body without what opens a door."""
+    """Return a body with its secrets and tokens hidden."""
     return {**body, **{name: "(hidden)" for name in OPENS_DOORS if isinstance(body.get(name), str)}}
 
 
 def beginning(message: bytes, length: int) -> str:
-    """Return how a message begins, for a person to read, and to show to others: not beyond what opens a door."""
+    """Return how a message begins, for a person to read and to pass on: at most up to the first secret or token."""
     ends = [place + len(name) for name in OPENS_DOORS if (place := message.find(name.encode(), 0, length)) >= 0]
     return repr(message[: min(ends)]) + " (the rest is hidden)" if ends else repr(message[:length])
 
 
 def count(value: Any) -> int:
-    """Return a number of a frame; 0 where there is none, or something else stands in its place (WIRE-3 tells that)."""
+    """Return a number of a frame; 0 if it is missing or something else is in its place (WIRE-3 tells that)."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def as_bytes(payload: Any) -> bytes:
-    """Return a payload's bytes, however the encoding carries them; none where there is no payload."""
+    """Return a payload's bytes, however the encoding carries them; empty if there is no payload."""
     if payload is None:
         return b""
     return payload if isinstance(payload, bytes) else str(payload).encode()
 
 
 def encode(frames: Iterable[Mapping[str, Any]], encoding: str) -> bytes:
-    """Return one message with these frames. Bytes are payloads: `bin`, or a string."""
+    """Return one message with these frames. Bytes are payloads: `bin` in MessagePack, a string in JSON."""
     if encoding == JSON:
         lines = (json.dumps(frame, ensure_ascii=False, default=bytes.decode) for frame in frames)
         return "\n".join(lines).encode()
@@ -119,7 +119,7 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
     """Return the frames of a message.
 
     Raises:
-        ValueError: it is not of the encoding, holds no frame, or what no frame may (WIRE-8, WIRE-12).
+        ValueError: it is not of the encoding, holds no frame, or holds a value that no frame may (WIRE-8, WIRE-12).
     """
     try:
         found = _json(message) if encoding == JSON else _msgpack(message)
@@ -147,13 +147,13 @@ def _utf8(text: bytes, what: str) -> str:
 
 
 def _msgpack(message: bytes) -> list[Any]:
-    # Keys are looked at with all else, so that one that is no text is named.
+    # Keys are checked later, like all values, so that the error names one that is no text.
     unpacker = msgpack.Unpacker(None, max_buffer_size=len(message) or 1, object_pairs_hook=_map, strict_map_key=False)
     unpacker.feed(message)
     found, end = [], 0
     for value in unpacker:
         found.append(value)
-        end = unpacker.tell()  # behind a whole value; later it also counts the beginning of one that is cut off
+        end = unpacker.tell()  # after a whole value; later it also counts the beginning of one that is cut off
     if end != len(message):
         raise ValueError("the message ends in the middle of a frame")
     return found
@@ -175,9 +175,9 @@ def _no_number(literal: str) -> Any:
 
 
 def _looked_at(value: Any) -> Any:
-    """Return a value of a frame, and fail where it is none that every language can hold: a receiver would refuse it.
+    """Return a value of a frame; fail if some language cannot hold it, because a receiver would refuse it.
 
-    A number without a fraction is an integer, however it is written: 1.0 is 1 (WIRE-8).
+    A number without a fraction is an integer, even if written as 1.0 (WIRE-8).
     """
     if isinstance(value, dict):
         return {_looked_at(key): _looked_at(item) for key, item in value.items()}
@@ -203,7 +203,7 @@ def _looked_at(value: Any) -> Any:
 
 
 def parts(value: Any) -> bytes:
-    """Return a payload: a JSON array with one data part. The bytes are canonical for what the cases put in."""
+    """Return a payload: a JSON array with one data part. The bytes are canonical for the values the cases use."""
     return _canonical([{"data": value}])
 
 
@@ -223,5 +223,5 @@ def result_hash(outcome: str, payload: bytes) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    # RFC 8785 for what the suite writes: ASCII keys, and no number that is not an integer.
+    # RFC 8785 for what the suite writes: ASCII keys, and only integers as numbers.
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
