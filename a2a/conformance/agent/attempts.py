@@ -18,17 +18,17 @@ agent = functools.partial(case, Role.AGENT)
 FAIL = "conformance.fail"
 ASK = "conformance.ask"
 STALE_MS = 3_000
-"""A piece of work that is not over before its agent is back, which may take some seconds (HELLO-12)."""
+"""A piece of work that outlasts its agent's return, which may take some seconds (HELLO-12)."""
 LAST_WORDS = ("task.report", "task.yield", "task.handoff")
 """Kinds that end an attempt which has begun, or may have."""
 ENDS = (*LAST_WORDS, "task.decline")
 LONG_MS = 60_000
-"""A piece of work that is never over by itself within a case."""
+"""A piece of work that does not end by itself within a case."""
 
 
 @agent("REPORT-1", also=("REPORT-2", "WIRE-9", "OFFER-2"))
 async def reports_its_result_with_its_hash(under: UnderTest) -> None:
-    """A granted offer is done and reported under its fence; the hash is that of outcome and payload."""
+    """A granted offer is done and reported under its fence; the hash covers outcome and payload."""
     line = await begun(under)
     offer = await line.offer(ECHO, {"b": 1, "a": [True, None]})
     report = await line.reported(offer)
@@ -43,7 +43,7 @@ async def reports_its_result_with_its_hash(under: UnderTest) -> None:
 
 @agent("REPORT-5")
 async def says_whether_a_failure_may_be_retried(under: UnderTest) -> None:
-    """A failing task is reported as failed, with the `retryable` that is so, and a hash that is right."""
+    """A failing task is reported as failed, with the correct `retryable` and a correct hash."""
     line = await begun(under, FAIL)
     for retryable in (True, False):
         report = await line.reported(await line.offer(FAIL, {"retryable": retryable}))
@@ -56,7 +56,7 @@ async def says_whether_a_failure_may_be_retried(under: UnderTest) -> None:
 
 @agent("OFFER-3", also=("OFFER-4",))
 async def does_not_begin_before_it_may(under: UnderTest) -> None:
-    """An offer that is not granted is accepted first; while the accept has no answer nothing is begun."""
+    """An offer that is not granted is accepted first; nothing begins before the accept is answered."""
     line = await begun(under)
     line.answers = False
     offer = await line.offer(ECHO, "x", granted=False)
@@ -70,7 +70,7 @@ async def does_not_begin_before_it_may(under: UnderTest) -> None:
 
 @agent("OFFER-3")
 async def does_not_begin_what_it_was_too_late_for(under: UnderTest) -> None:
-    """Where the accept is answered `stale` the task is not done."""
+    """If the accept is answered `stale`, the task is not done."""
     line = await begun(under)
     line.answers = False
     offer = await line.offer(ECHO, "x", granted=False)
@@ -84,25 +84,25 @@ async def does_not_begin_what_it_was_too_late_for(under: UnderTest) -> None:
 
 @agent("LEASE-2", level=Level.SHOULD)
 async def sends_heartbeats_while_it_works(under: UnderTest) -> None:
-    """An attempt with a heartbeat of 100 ms is heard, and four times more within two seconds."""
+    """An attempt with a heartbeat of 100 ms sends one, and four more within two seconds."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100, leaseMs=1_000)
     await line.take("task.heartbeat", task=offer.task, fence=offer.fence)
     ends = time.monotonic() + 2.0
     for _ in range(4):
-        # Of all together: ten times the interval would be within two seconds each time.
+        # The bound holds for all four together: one each would allow ten times the interval or more.
         left = max(0.001, ends - time.monotonic())
         await line.take("task.heartbeat", task=offer.task, fence=offer.fence, within=left)
 
 
 @agent("LEASE-6")
 async def stops_when_its_authority_is_gone(under: UnderTest) -> None:
-    """After `task.revoke` with no grace nothing is heard of the attempt: neither heartbeats nor a completed report."""
+    """After `task.revoke` with no grace the attempt is silent: no heartbeats, and no completed report."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": 400}, heartbeatMs=50)
     await line.take("task.heartbeat", task=offer.task)
     await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="superseded", graceMs=0)
-    await line.settle()  # an acknowledgement may come behind the end of the work
+    await line.settle()  # an acknowledgement may come after the end of the work
     line.waiting = [frame for frame in line.waiting if frame.get("task") != offer.task]
     await line.reported(await line.offer(WORK, {"ms": 800}, heartbeatMs=10_000))
     late = [frame for frame in line.holds("task.report") if frame.body.get("outcome") == "completed"]
@@ -113,7 +113,7 @@ async def stops_when_its_authority_is_gone(under: UnderTest) -> None:
 
 @agent("LEASE-5", also=("LEASE-6",))
 async def stops_when_a_heartbeat_is_answered_so(under: UnderTest) -> None:
-    """A heartbeat that is answered by `task.revoke` is the last one, and the attempt is not reported as completed."""
+    """A heartbeat answered by `task.revoke` is the last one, and the attempt is not reported as completed."""
     line = await begun(under, WORK)
     line.answers = False
     offer = await line.offer(WORK, {"ms": 400}, heartbeatMs=50)
@@ -144,8 +144,8 @@ async def winds_down_when_it_is_asked_to(under: UnderTest) -> None:
 
 @agent("LEASE-6", also=("MAIL-4", "OFFER-4", "RPC-3"))
 async def does_not_begin_what_it_is_to_wind_down(under: UnderTest) -> None:
-    """Where the answer to its accept was lost with the connection, and a cancel with a grace comes on the next one in
-    front of it, the task is not done."""
+    """If the answer to its accept was lost with the connection, and the next connection first brings a cancel with a
+    grace, the task is not done."""
     line = await begun(under)
     line.answers = False
     offer = await line.offer(ECHO, "x", granted=False)
@@ -170,7 +170,7 @@ async def does_not_begin_what_it_is_to_wind_down(under: UnderTest) -> None:
 
 @agent("LEASE-10", also=("LEASE-6", "LEASE-7"), level=Level.SHOULD)
 async def gives_back_what_is_taken_away(under: UnderTest) -> None:
-    """An attempt that is taken away with a grace is given back within it, or reported."""
+    """An attempt that is taken away with a grace is yielded within it, or reported."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
     await line.take("task.heartbeat", task=offer.task)
@@ -185,8 +185,8 @@ async def gives_back_what_is_taken_away(under: UnderTest) -> None:
 
 @agent("HELLO-11", also=("LEASE-7", "REG-6"), level=Level.SHOULD)
 async def leaves_nothing_behind(under: UnderTest) -> None:
-    """Asked to end by SIGTERM at its work it drains: it yields what it is offered then, and ends or yields its work. Or
-    it says `bye` with `drain: true`, which hands on what is left."""
+    """At SIGTERM it drains: it yields what it is offered from then on, and ends or yields its work. Or it says `bye`
+    with `drain: true`, which hands on what is left."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": 500}, heartbeatMs=100)
     await line.take("task.heartbeat", task=offer.task)
@@ -209,7 +209,7 @@ async def leaves_nothing_behind(under: UnderTest) -> None:
 
 
 async def _last_word(line: Line, task: str) -> Frame:
-    """Return what ends the attempt at a task, or the `bye` that ends all of them."""
+    """Return the message that ends the attempt at a task, or the `bye` that ends all attempts."""
     return await line.take_if(
         lambda frame: frame.kind == "bye" or (frame.kind in ENDS and frame.task == task),
         f"a last word on {task}, or bye",
@@ -234,7 +234,7 @@ async def names_what_it_holds_when_it_comes_back(under: UnderTest) -> None:
 
 @agent("HELLO-6")
 async def drops_what_it_is_told_is_stale(under: UnderTest) -> None:
-    """An attempt with the verdict `stale` is stopped: nothing is heard of it, and it is not reported as completed."""
+    """An attempt with the verdict `stale` is stopped: it is silent, and is not reported as completed."""
     line = await begun(under, WORK)
     offered = time.monotonic()
     offer = await line.offer(WORK, {"ms": STALE_MS}, heartbeatMs=50)
@@ -266,7 +266,7 @@ async def drops_an_offer_that_was_withdrawn(under: UnderTest) -> None:
 
 @agent("ID-5", also=("HELLO-7", "OFFER-7"))
 async def does_what_it_is_offered_after_a_crash(under: UnderTest) -> None:
-    """Killed in the middle of an attempt it comes back, and does the next attempt under the new fence."""
+    """Killed in the middle of an attempt, it comes back and does the next attempt under the new fence."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
     await line.take("task.heartbeat", task=offer.task)
@@ -285,7 +285,7 @@ async def does_what_it_is_offered_after_a_crash(under: UnderTest) -> None:
 
 @agent("ASK-1", also=("ASK-2", "ASK-3"))
 async def asks_and_goes_on_with_the_answer(under: UnderTest) -> None:
-    """A question has a number, the fence and parts; the answer is what the task makes of it."""
+    """A question has a number, the fence and parts; the task uses the answer."""
     line = await begun(under, ASK)
     offer = await line.offer(ASK, {"question": "which?"})
     question = await line.take("task.ask", task=offer.task)
@@ -298,7 +298,7 @@ async def asks_and_goes_on_with_the_answer(under: UnderTest) -> None:
 
 @agent("ASK-3", also=("ASK-2",))
 async def takes_the_answer_to_its_own_question(under: UnderTest) -> None:
-    """An answer under another number, as to a question of an attempt before, is none to the one it has asked."""
+    """An answer under another number, as to a question of an earlier attempt, does not answer its question."""
     line = await begun(under, ASK)
     offer = await line.offer(ASK, {"question": "which?"})
     number = (await line.take("task.ask", task=offer.task)).body["askNo"]
@@ -334,7 +334,7 @@ async def keeps_attempts_apart_by_their_fences(under: UnderTest) -> None:
 
 @agent("OFFER-2", also=("OFFER-5",))
 async def tells_when_it_cannot_read_its_input(under: UnderTest) -> None:
-    """An offer whose payload is no JSON is declined, or reported as failed or rejected: it does not hang."""
+    """An offer whose payload is not JSON is declined, or reported as failed or rejected; the agent does not hang."""
     line = await begun(under)
     offer = await line.offer(ECHO, payload=b"this is {no JSON")
     end = await line.take_if(

@@ -21,7 +21,7 @@ WORK = "conformance.work"
 
 
 async def begun(under: UnderTest, skill: str = ECHO) -> Line:
-    """Start the agent and welcome it, where it has the skill the case needs."""
+    """Start the agent and welcome it; skip the case if it lacks the skill."""
     await under.start()
     line = await under.line()
     await under.has_skill(line, skill)
@@ -29,12 +29,12 @@ async def begun(under: UnderTest, skill: str = ECHO) -> Line:
 
 
 async def echoes(line: Line, value: object = "still here") -> Frame:
-    """See that the agent does a task, and return its report."""
+    """Check that the agent does a task, and return its report."""
     return await line.reported(await line.offer(ECHO, value))
 
 
 async def stays_away(under: UnderTest, after: str) -> None:
-    """See that the agent does not come back by itself after a word of that kind."""
+    """Check that the agent does not come back by itself after this message."""
     try:
         await under.line(within=2.0)
     except Failed:
@@ -43,12 +43,12 @@ async def stays_away(under: UnderTest, after: str) -> None:
 
 
 def is_version(value: object) -> bool:
-    """Whether it is the text of a version: a number such as 1.0 is none."""
+    """Whether the value is a version as text: a number such as 1.0 is none."""
     return isinstance(value, str) and re.fullmatch(r"\d+\.\d+", value) is not None
 
 
 def said(report: Frame) -> object:
-    """Return what a result says: the text or the data of its first part."""
+    """Return the content of a result: the text or the data of its first part."""
     part = json.loads(report.payload)[0]["parts"][0]
     return part["data"] if "data" in part else part.get("text")
 
@@ -69,7 +69,7 @@ async def says_hello_first(under: UnderTest) -> None:
 
 @agent("HELLO-2")
 async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
-    """A welcome with a version beyond those of the hello ends the connection from the agent's side."""
+    """At a welcome with a version beyond those of the hello, the agent ends the connection."""
     await under.start()
     line = await under.line(version="9.0")
     await line.ended()
@@ -93,7 +93,7 @@ async def draws_its_secret_itself(under: UnderTest) -> None:
 
 @agent("ID-5")
 async def is_a_newer_process_after_a_restart(under: UnderTest) -> None:
-    """Killed and started again it has another instance and a greater incarnation."""
+    """Killed and started again, it has another instance and a greater incarnation."""
     await under.start()
     before = (await under.line()).hello.body
     await under.restart()
@@ -104,7 +104,7 @@ async def is_a_newer_process_after_a_restart(under: UnderTest) -> None:
 
 @agent("ID-4")
 async def shows_the_same_secret_after_a_restart(under: UnderTest) -> None:
-    """Killed and started again it has the same id and secret, issued or its own."""
+    """Killed and started again, it has the same id and the same secret, whether issued or its own."""
     await under.start()
     line = await under.line(welcomed=False)
     issued = None if line.hello.body.get("secret") else "issued by the coordinator"
@@ -119,7 +119,7 @@ async def shows_the_same_secret_after_a_restart(under: UnderTest) -> None:
 
 @agent("ID-5", also=("HELLO-7",))
 async def stays_the_same_instance_over_a_new_connection(under: UnderTest) -> None:
-    """After its connection was cut it comes back as the same instance with the same incarnation."""
+    """After its connection was cut, it comes back as the same instance with the same incarnation."""
     line = await begun(under)
     line.cut()
     again = (await under.line()).hello.body
@@ -143,7 +143,7 @@ async def has_a_card_with_its_skills(under: UnderTest) -> None:
 
 @agent("FLOW-3", also=("FLOW-1",))
 async def names_its_credit(under: UnderTest) -> None:
-    """An agent with skills takes at least one task, in the hello or by `credit`."""
+    """An agent with skills takes at least one task, by its hello or by `credit`."""
     await under.start()
     line = await under.line()
     tasks = (line.hello.body.get("credit") or {}).get("tasks", 0)
@@ -154,7 +154,7 @@ async def names_its_credit(under: UnderTest) -> None:
 
 @agent("WIRE-1", also=("WIRE-2", "WIRE-3", "WIRE-12"))
 async def writes_frames_that_can_be_read(under: UnderTest) -> None:
-    """Every frame has an id of its own and a kind; message and payload are of the encoding's form."""
+    """Every frame has its own id and a kind; message and payload have the form of the encoding."""
     line = await begun(under)
     reports = [await echoes(line, value) for value in ("a", {"deep": [1, None, "é"]}, 2.5)]
     odd = [frame for frame in line.waiting if frame.kind == "not a frame"]
@@ -169,7 +169,7 @@ async def writes_frames_that_can_be_read(under: UnderTest) -> None:
 
 @agent("WIRE-1")
 async def takes_a_message_in_fragments(under: UnderTest) -> None:
-    """An offer in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    """An offer in two fragments, the first of which ends within a character, and a ping between them are both accepted:
     the ping is answered by a pong."""
     line = await begun(under)
     entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "größer 😀"))
@@ -197,7 +197,7 @@ async def takes_several_frames_of_one_message(under: UnderTest) -> None:
 
 @agent("WIRE-6")
 async def passes_over_fields_it_does_not_know(under: UnderTest) -> None:
-    """An offer with fields nobody defined, in envelope, body and spec, is done like any other."""
+    """An offer with unknown fields, in envelope, body and spec, is done like any other."""
     line = await begun(under)
     spec = {"skill": ECHO, "laterField": {"a": None}}
     entry = line.frame("task.offer", mseq=1, **(line.offer_of(ECHO, "x") | {"spec": spec, "later": 1}))
@@ -208,7 +208,7 @@ async def passes_over_fields_it_does_not_know(under: UnderTest) -> None:
 
 @agent("WIRE-7")
 async def passes_over_a_kind_it_does_not_know(under: UnderTest) -> None:
-    """A frame of a kind nobody defined changes nothing."""
+    """A frame of an unknown kind changes nothing."""
     line = await begun(under)
     await line.send("no.such.kind", anything=1)
     await echoes(line)
@@ -216,7 +216,7 @@ async def passes_over_a_kind_it_does_not_know(under: UnderTest) -> None:
 
 @agent("WIRE-8", also=("WIRE-11",))
 async def takes_null_for_absent(under: UnderTest) -> None:
-    """An offer that says `null` where it has nothing to say, in envelope and body, is done like any other."""
+    """An offer with `null` in fields of envelope and body that it leaves open is done like any other."""
     line = await begun(under)
     entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "x"))
     entry["body"] |= dict.fromkeys(("deadlineMs", "parent", "checkpoint", "dossier", "budget"))
@@ -227,8 +227,7 @@ async def takes_null_for_absent(under: UnderTest) -> None:
 
 @agent("WIRE-7", also=("MAIL-3", "MAIL-7"))
 async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
-    """A mailbox entry of a kind nobody defined has its place in the count: the offer behind it is done, and both are
-    acknowledged."""
+    """A mailbox entry of an unknown kind counts: the offer after it is done, and both are acknowledged."""
     line = await begun(under)
     await line.post("no.such.kind", anything=1)
     await echoes(line)
@@ -237,7 +236,7 @@ async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
 
 @agent("WIRE-7")
 async def gives_up_over_a_kind_that_must_be_understood(under: UnderTest) -> None:
-    """A frame of a kind nobody defined with `must: true` ends the connection from the agent's side."""
+    """At a frame of an unknown kind with `must: true`, the agent ends the connection."""
     line = await begun(under)
     await line.send("no.such.kind", must=True)
     await line.ended()
@@ -245,7 +244,7 @@ async def gives_up_over_a_kind_that_must_be_understood(under: UnderTest) -> None
 
 @agent("WIRE-5", also=("REPORT-2", "WIRE-9"))
 async def reads_and_writes_any_text(under: UnderTest) -> None:
-    """Text with quotes, controls, astral characters and separators comes back as it was."""
+    """Text with quotes, controls, astral characters and separators comes back unchanged."""
     line = await begun(under)
     odd = 'quoted "text", a \\, \t, \u0001, é, 😀, \u2028 and the end'
     report = await echoes(line, odd)
@@ -255,8 +254,8 @@ async def reads_and_writes_any_text(under: UnderTest) -> None:
 
 @agent("WIRE-5")
 async def goes_on_with_words_it_cannot_read(under: UnderTest) -> None:
-    """An offer whose feedback, answer, word and checkpoint are no JSON, or none as it should be, is done: they are not
-    the input."""
+    """An offer whose feedback, answer, word and checkpoint are not JSON, or not of the usual form, is done: they are
+    not the input."""
     line = await begun(under)
     said = {
         "rev": 1,
@@ -273,7 +272,7 @@ async def goes_on_with_words_it_cannot_read(under: UnderTest) -> None:
 
 @agent("LIMIT-1")
 async def keeps_within_the_limits_it_was_told(under: UnderTest) -> None:
-    """Where a payload may have 2,000 bytes, a result of 10,000 is not sent; the task is reported as failed instead."""
+    """If a payload may have 2,000 bytes, a result of 10,000 is not sent; the task is reported as failed instead."""
     await under.start()
     line = await under.line(limits=LIMITS | {"payloadMaxBytes": 2_000})
     await under.has_skill(line, ECHO)
@@ -284,8 +283,8 @@ async def keeps_within_the_limits_it_was_told(under: UnderTest) -> None:
 
 @agent("LIMIT-1")
 async def keeps_within_the_size_of_a_message(under: UnderTest) -> None:
-    """Where a message may have no more bytes than a payload, a result that leaves no room for the rest of its frame is
-    not sent; the task is reported as failed instead."""
+    """If a message may have no more bytes than a payload, a result that leaves no room for the rest of its frame is not
+    sent; the task is reported as failed instead."""
     await under.start()
     line = await under.line(limits=LIMITS | {"payloadMaxBytes": 20_000, "messageMaxBytes": 20_000})
     await under.has_skill(line, ECHO)
@@ -304,7 +303,7 @@ async def takes_more_than_it_may_send(under: UnderTest) -> None:
 
 @agent("LIMIT-2")
 async def takes_frames_that_nest_deeper_than_it_may_send(under: UnderTest) -> None:
-    """An offer that nests 40 deep, in a field of its specification that nobody knows, is done."""
+    """An offer that nests 40 deep, in an unknown field of its specification, is done."""
     line = await begun(under)
     offer = line.offer_of("conformance.echo", "deep")
     deep: list[Any] = []
@@ -325,7 +324,7 @@ async def answers_pings(under: UnderTest) -> None:
 
 @agent("MAIL-3")
 async def acknowledges_its_mailbox(under: UnderTest) -> None:
-    """Entries are acknowledged, none beyond what was sent."""
+    """Entries are acknowledged, and none beyond those sent."""
     line = await begun(under)
     for value in ("a", "b", "c"):
         await echoes(line, value)
@@ -335,7 +334,7 @@ async def acknowledges_its_mailbox(under: UnderTest) -> None:
 
 @agent("MAIL-4", also=("RPC-4",))
 async def passes_over_an_entry_it_has_seen(under: UnderTest) -> None:
-    """An offer that comes again on the next connection, while its report has no answer, is reported once there."""
+    """An offer that comes again on the next connection, while its report has no answer, is reported there once."""
     line = await begun(under)
     offer = await line.offer(ECHO, "x")
     await line.reported(offer, verdict=None)
@@ -350,7 +349,7 @@ async def passes_over_an_entry_it_has_seen(under: UnderTest) -> None:
 
 @agent("MAIL-5", level=Level.SHOULD)
 async def says_what_it_has_of_its_mailbox(under: UnderTest) -> None:
-    """After its connection was cut the hello names the newest entry it has in `resume.lastMseq`."""
+    """After its connection was cut, the hello names the newest entry it has in `resume.lastMseq`."""
     line = await begun(under)
     await echoes(line)
     await line.acknowledged_up_to(1)
@@ -362,7 +361,7 @@ async def says_what_it_has_of_its_mailbox(under: UnderTest) -> None:
 
 @agent("MAIL-5")
 async def takes_its_count_from_the_welcome(under: UnderTest) -> None:
-    """Where the welcome says that the mailbox begins at 1 again, entry 1 is a new one."""
+    """If the welcome says that the mailbox begins at 1 again, entry 1 is a new one."""
     line = await begun(under)
     await echoes(line)
     line.cut()
@@ -373,7 +372,7 @@ async def takes_its_count_from_the_welcome(under: UnderTest) -> None:
 
 @agent("MAIL-4", also=("MAIL-5", "MAIL-6", "LEASE-6"))
 async def looks_at_an_entry_that_comes_again_as_another_kind(under: UnderTest) -> None:
-    """Where the count goes back, and the entry that was an offer is the `task.revoke` of its fence now, it stops."""
+    """If the count goes back, and what was an offer is now the `task.revoke` of its fence, the agent stops."""
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": 60_000}, heartbeatMs=50)
     await line.take("task.heartbeat", task=offer.task)
@@ -391,7 +390,7 @@ async def looks_at_an_entry_that_comes_again_as_another_kind(under: UnderTest) -
 
 @agent("MAIL-7")
 async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
-    """An entry beyond the one that comes next ends the connection; on the next one both come and are done."""
+    """An entry beyond the next number ends the connection; on the next connection both come and are done."""
     line = await begun(under)
     entries = [line.frame("task.offer", mseq=mseq, **line.offer_of(ECHO, f"number {mseq}")) for mseq in (1, 2)]
     await line.send_frames(entries[1])
@@ -421,7 +420,7 @@ async def sends_again_what_was_not_answered(under: UnderTest) -> None:
 
 @agent("RPC-3", also=("WIRE-2",))
 async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
-    """Half an offer and the end of the connection do nothing; the whole offer on the next one is done."""
+    """Half an offer and the end of the connection do nothing; the whole offer on the next connection is done."""
     line = await begun(under)
     entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "cut off"))
     whole = line.socket.framed(encode([entry], line.encoding))
@@ -455,7 +454,7 @@ async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
 
 @agent("HELLO-12", level=Level.SHOULD)
 async def does_not_fight_for_its_name(under: UnderTest) -> None:
-    """After a `bye` that another instance took its place it does not come back by itself."""
+    """After a `bye` because another instance took its place, it does not come back by itself."""
     line = await begun(under)
     await line.send("bye", reason="taken_over")
     await line.leave()
@@ -464,7 +463,7 @@ async def does_not_fight_for_its_name(under: UnderTest) -> None:
 
 @agent("HELLO-12", also=("HELLO-5",), level=Level.SHOULD)
 async def stays_away_where_it_is_refused_for_good(under: UnderTest) -> None:
-    """After a hello that was refused with an error that is not retryable it does not come back by itself."""
+    """After a hello that was refused with an error that is not retryable, it does not come back by itself."""
     await under.start()
     line = await under.line(welcomed=False)
     await line.send("error", re=line.hello.id, code="auth", detail="the secret is another one", retryable=False)

@@ -18,13 +18,13 @@ TASK = "conformance-1"
 
 
 async def begins(line: Line) -> None:
-    """Let the task be there, and an agent begin."""
+    """Create the task, and have an agent begin it."""
     await line.happens(TASK, "created", "queued", data={"delegator": line.agent_id})
     await line.happens(TASK, "grant", "leased", data={"agent": "worker", "attempt": 1, "fence": 2})
 
 
 async def created(line: Line, delegation: Frame, *, is_new: bool = True) -> None:
-    """Answer a delegation, and let an agent begin."""
+    """Answer a delegation, and have an agent begin the task."""
     await begins(line)
     await line.send(
         "task.created", re=delegation.id, task=TASK, gen=1, created=is_new, state="queued", contextId="context-1"
@@ -46,19 +46,19 @@ def review_of(**fields: Any) -> dict[str, Any]:
 
 
 async def reports(line: Line) -> None:
-    """Let the agent report its result."""
+    """Have the agent report its result."""
     line.told.result = review_of()["payload"]
     await line.happens(TASK, "report", "reported", data={"outcome": "completed", "agent": "worker", "fence": 2})
 
 
 async def reviews(line: Line, **fields: Any) -> dict[str, Any]:
-    """Let the agent report its result, and show it to the client."""
+    """Have the agent report its result, and send the client the review."""
     await reports(line)
     return await line.post("task.review", **review_of(**fields))
 
 
 async def reported_before(line: Line, delegation: Frame) -> None:
-    """Answer a delegation whose task was there, and whose result was shown to another process."""
+    """Answer a delegation whose task existed, and whose review went to another process."""
     await begins(line)
     await reports(line)
     await line.send(
@@ -67,14 +67,14 @@ async def reported_before(line: Line, delegation: Frame) -> None:
 
 
 async def settle(line: Line, confirm: Frame) -> None:
-    """Answer the word on the result, and tell that the task has ended."""
+    """Answer the confirm, and tell the client that the task has ended."""
     await line.send("ok", re=confirm.id, state="completed")
     await line.happens(TASK, "complete", "completed", data={"by": line.agent_id})
     await line.post("task.settled", task=TASK, gen=4, state="completed", confirmedBy=line.agent_id)
 
 
 async def word_on(line: Line, *, within: float = 2.0) -> Frame | None:
-    """Return the word on a result, or None where none comes: the client has left, or says nothing."""
+    """Return the confirm of a result, or None if none comes: the client has left, or says nothing."""
     try:
         return await line.take("task.confirm", task=TASK, within=within)
     except (Failed, Closed):
@@ -82,12 +82,12 @@ async def word_on(line: Line, *, within: float = 2.0) -> Frame | None:
 
 
 def accepts(word: Frame | None) -> bool:
-    """Whether it is a word that accepts a result."""
+    """Whether the confirm accepts a result."""
     return word is not None and word.body.get("verdict", "accept") == "accept"
 
 
 async def delegated(under: UnderTest) -> tuple[Line, Frame]:
-    """Start the client and return its connection with the delegation it made, not answered yet."""
+    """Start the client and return its connection and its delegation, not answered yet."""
     await under.start()
     line = await under.line()
     return line, await line.take("task.delegate", within=10.0)
@@ -106,7 +106,7 @@ async def says_hello_first(under: UnderTest) -> None:
 
 @client("HELLO-2")
 async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
-    """A welcome with a version beyond those of the hello ends the connection from the client's side."""
+    """At a welcome with a version beyond those of the hello, the client ends the connection."""
     await under.start()
     line = await under.line(version="9.0")
     await line.ended()
@@ -124,7 +124,7 @@ async def delegates_with_the_key_it_was_given(under: UnderTest) -> None:
 
 @client("ACCEPT-3", also=("ACCEPT-2", "MAIL-3"))
 async def confirms_the_result_it_was_shown(under: UnderTest) -> None:
-    """The word names the task, the revision and the hash of the review, and the mailbox is acknowledged."""
+    """The confirm names the task, the revision and the hash of the review, and the mailbox is acknowledged."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     review = await reviews(line)
@@ -164,7 +164,7 @@ async def sends_the_same_word_again(under: UnderTest) -> None:
 
 @client("TASK-3", also=("RPC-4",))
 async def waits_for_a_task_that_was_there(under: UnderTest) -> None:
-    """Where the delegation is answered `created: false` the client waits for that task, and confirms its result."""
+    """If the delegation is answered `created: false`, the client waits for that task, and confirms its result."""
     line, delegation = await delegated(under)
     await created(line, delegation, is_new=False)
     await reviews(line)
@@ -173,7 +173,7 @@ async def waits_for_a_task_that_was_there(under: UnderTest) -> None:
 
 @client("TASK-7", level=Level.SHOULD)
 async def reads_what_was_told_to_another_process(under: UnderTest) -> None:
-    """Where the task was there and reported already no review comes: the client reads the result, and confirms it."""
+    """If the task was already reported, no review comes: the client reads the result, and confirms it."""
     line, delegation = await delegated(under)
     await reported_before(line, delegation)
     confirm = await line.take("task.confirm", task=TASK)
@@ -183,7 +183,7 @@ async def reads_what_was_told_to_another_process(under: UnderTest) -> None:
 
 @client("MAIL-4")
 async def passes_over_a_review_it_has_seen(under: UnderTest) -> None:
-    """A review that comes again with its number is not confirmed with another word."""
+    """A review that comes again with its number gets no other verdict."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     review = await reviews(line)
@@ -200,7 +200,7 @@ async def passes_over_a_review_it_has_seen(under: UnderTest) -> None:
 
 @client("MAIL-7")
 async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
-    """An entry beyond the one that comes next ends the connection; on the next one the review is confirmed."""
+    """An entry beyond the next number ends the connection; on the next connection the review is confirmed."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     await line.send_frames(line.frame("task.review", mseq=2, **review_of()))
@@ -212,7 +212,7 @@ async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
 
 @client("WIRE-1")
 async def takes_a_message_in_fragments(under: UnderTest) -> None:
-    """A review in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    """A review in two fragments, the first of which ends within a character, and a ping between them are both accepted:
     the ping is answered by a pong."""
     line, delegation = await delegated(under)
     await created(line, delegation)
@@ -238,7 +238,7 @@ async def passes_over_what_it_does_not_know(under: UnderTest) -> None:
 
 @client("WIRE-7", also=("MAIL-3", "MAIL-7"))
 async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
-    """A mailbox entry of a kind nobody defined has its place in the count: the review behind it is confirmed."""
+    """A mailbox entry of an unknown kind counts: the review after it is confirmed."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     await line.post("no.such.kind", anything=1)
@@ -274,8 +274,8 @@ async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
 
 @client("WATCH-3", also=("WATCH-1", "WATCH-2"))
 async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
-    """Where it watches its task and its connection is cut behind two events, it watches on from the second, and the
-    result is confirmed. A client that does not watch need not then either."""
+    """If it watches its task and its connection is cut after two events, it watches on from the second, and the result
+    is confirmed. A client that does not watch need not do so then either."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     try:
@@ -283,7 +283,7 @@ async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
         watches = True
     except Missed:
         watches = False
-    await line.settle()  # it has seen what it was told
+    await line.settle()  # the client has seen its events
     line.cut()
     again = await under.line()
     if watches:
@@ -295,7 +295,7 @@ async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
 
 @client("WIRE-10", also=("WIRE-1", "WIRE-2", "WIRE-12"))
 async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
-    """The input is `bin` in MessagePack, whose messages are binary, and a string in JSON, whose messages are text."""
+    """The input is `bin` in MessagePack, in binary messages, and a string in JSON, in text messages."""
     line, delegation = await delegated(under)
     wanted = str if line.is_json else bytes
     expected = f"a payload that is {'a text' if line.is_json else 'bin'} (WIRE-10)"
@@ -318,7 +318,7 @@ async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> N
 
 @client("ACCEPT-3", also=("TASK-7",), level=Level.SHOULD)
 async def does_not_confirm_what_it_reads_under_another_hash(under: UnderTest) -> None:
-    """A result that it reads, as no review comes, is not confirmed under the hash in the view where that is another."""
+    """A result that it reads, because no review comes, is not confirmed under a wrong hash in the view."""
     line, delegation = await delegated(under)
     wrong = "sha256:" + "0" * 64
     line.told.shown = {"resultHash": wrong}
@@ -330,7 +330,7 @@ async def does_not_confirm_what_it_reads_under_another_hash(under: UnderTest) ->
 
 @client("CTX-10", level=Level.SHOULD)
 async def does_not_confirm_what_relies_on_what_has_moved(under: UnderTest) -> None:
-    """A review that names decisions which have moved is not answered by accept, before anybody has looked at them."""
+    """A review that names decisions which have moved is not accepted before the client has read them."""
     line, delegation = await delegated(under)
     stale = [{"key": "decisions/a", "seen": 1, "current": 2}]
     line.told.shown = {"staleBasis": stale}
@@ -342,8 +342,8 @@ async def does_not_confirm_what_relies_on_what_has_moved(under: UnderTest) -> No
 
 @client("CONFLICT-15", also=("ACCEPT-8",), level=Level.SHOULD)
 async def does_not_accept_what_was_overruled_meanwhile(under: UnderTest) -> None:
-    """Where its word is refused with `generation_mismatch`, and the view names the conflict that was decided against
-    the result, it does not accept all the same."""
+    """If its confirm is refused with `generation_mismatch`, and the view names a conflict decided against the result,
+    it does not accept unseen."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     await reviews(line)
@@ -363,7 +363,7 @@ async def does_not_accept_what_was_overruled_meanwhile(under: UnderTest) -> None
 
 @client("ACCEPT-8", level=Level.SHOULD)
 async def names_the_generation_it_was_shown(under: UnderTest) -> None:
-    """The word on a result names the generation of its review: what was decided against it since is looked at."""
+    """The confirm names the generation of its review, so that a later decision against the result is noticed."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     review = await reviews(line)
@@ -374,7 +374,7 @@ async def names_the_generation_it_was_shown(under: UnderTest) -> None:
 
 @client("TASK-10")
 async def takes_the_end_from_the_coordinator(under: UnderTest) -> None:
-    """A task that fails ends the client's wait: it says nothing more about it, and leaves."""
+    """A task that fails ends the client's wait: it sends no confirm."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     await line.happens(TASK, "fail", "failed", data={"reason": "error"})
@@ -385,7 +385,7 @@ async def takes_the_end_from_the_coordinator(under: UnderTest) -> None:
 
 @client("ID-3", level=Level.SHOULD)
 async def each_run_is_a_process_of_its_own(under: UnderTest) -> None:
-    """Started twice, the client comes as one principal with another part behind `#`."""
+    """Started twice, the client is one principal with different parts after `#`."""
     await under.start()
     first = str((await under.line()).hello.body.get("agentId"))
     await under.restart()

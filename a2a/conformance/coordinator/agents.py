@@ -15,7 +15,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 
 async def found(peer: Peer, **wanted: Any) -> list[str]:
-    """Return the ids of the agents that pass a filter, as they were listed."""
+    """Return the ids of the agents that pass a filter, in the order listed."""
     answer = await peer.request("agent.find", filter=wanted)
     check(answer.kind == "agent.found", "agent.found", answer)
     return [agent["agent"] for agent in answer.body.get("agents", [])]
@@ -23,7 +23,7 @@ async def found(peer: Peer, **wanted: Any) -> list[str]:
 
 @coordinator("REG-1")
 async def finds_agents_by_every_field_of_the_filter(under: Coordinator) -> None:
-    """Agents are found by id, skill, tag, label, media type and schema; all of a filter have to hold."""
+    """Agents are found by id, skill, tag, label, media type and schema; every field of a filter has to hold."""
     skill, tag, client = under.skill(), under.name("tag"), await under.peer()
     schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
     name = under.name("worker")
@@ -48,7 +48,7 @@ async def finds_agents_by_every_field_of_the_filter(under: Coordinator) -> None:
 
 @coordinator("REG-1")
 async def tags_and_skill_hold_of_one_and_the_same_skill(under: Coordinator) -> None:
-    """A card with the skill in one place and the tag on another skill is not found by both together."""
+    """A card with the wanted skill, and with the wanted tag on another skill, is not found by both together."""
     skill, other, tag, name = under.skill(), under.skill("other"), under.name("tag"), under.name("worker")
     described = card(name, skill, other)
     described["skills"][1]["tags"] = [tag]
@@ -60,7 +60,7 @@ async def tags_and_skill_hold_of_one_and_the_same_skill(under: Coordinator) -> N
 
 @coordinator("REG-2", also=("REG-5",))
 async def lists_agents_by_id_with_those_that_are_away(under: Coordinator) -> None:
-    """Three agents are listed by id, the one that has left with the status `away`."""
+    """Three agents are listed by id; the one that has left has the status `away`."""
     skill, client = under.skill(), await under.peer()
     names = sorted(under.name("worker") for _ in range(3))
     peers = {name: await under.peer(name, skills=(skill,)) for name in reversed(names)}
@@ -73,7 +73,7 @@ async def lists_agents_by_id_with_those_that_are_away(under: Coordinator) -> Non
 
 @coordinator("REG-3")
 async def tells_a_watching_find_who_comes_and_goes(under: Coordinator) -> None:
-    """A find with `watch` is told of an agent that joins, changes and leaves, with the find's id in `re`."""
+    """A find with `watch` is told when an agent joins, changes and leaves, with the find's id in `re`."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     watch = await client.send("agent.find", filter={"skill": skill}, watch=True)
     await client.reply(watch)
@@ -89,7 +89,7 @@ async def tells_a_watching_find_who_comes_and_goes(under: Coordinator) -> None:
 
 @coordinator("REG-4")
 async def replaces_what_an_update_gives(under: Coordinator) -> None:
-    """An update of the labels replaces them all and leaves card and status; one of an agent without a card fails."""
+    """An update of the labels replaces them all, not card or status; an update of an agent without a card fails."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     worker = await under.peer(name, skills=(skill,), labels={"a": "1", "b": "2"})
     answer = await worker.request("agent.update", labels={"c": "3"})
@@ -101,7 +101,7 @@ async def replaces_what_an_update_gives(under: Coordinator) -> None:
 
 @coordinator("REG-4", also=("REG-1",))
 async def replaces_a_card_alone(under: Coordinator) -> None:
-    """An update of the card leaves the labels, and is found by; labels of none are none."""
+    """An update of the card leaves the labels, and the agent is found by its new card; empty labels remove all."""
     skill, other, name, client = under.skill(), under.skill("other"), under.name("worker"), await under.peer()
     worker = await under.peer(name, skills=(skill,), labels={"a": "1"})
     await ok(worker, "agent.update", card=card(name, other))
@@ -115,7 +115,7 @@ async def replaces_a_card_alone(under: Coordinator) -> None:
 
 @coordinator("REG-4", also=("AUTH-5",))
 async def an_agent_is_updated_by_itself_or_an_operator(under: Coordinator) -> None:
-    """Another member is `forbidden` to, also for no change; an operator drains it."""
+    """Another member is `forbidden` to update an agent; an operator drains it."""
     skill, name, other, operator = under.skill(), under.name("worker"), await under.peer(), await under.operator()
     await under.peer(name, skills=(skill,))
     await other.refused("forbidden", "agent.update", agent=name, status="draining")
@@ -126,7 +126,7 @@ async def an_agent_is_updated_by_itself_or_an_operator(under: Coordinator) -> No
 
 @coordinator("REG-2", also=("ERR-6",))
 async def tells_what_an_agent_has_and_when_it_was_heard(under: Coordinator) -> None:
-    """Credit, the tasks it holds or was offered, and how long it is silent; away it has no `seenMs`."""
+    """A find shows credit, the tasks held or offered, and how long the agent is silent; away it has no `seenMs`."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     worker = await under.peer(name, skills=(skill,), credit={"tasks": 3, "frames": 256})
     offers = [await worker.offered((await client.delegate(skill, number, timers=LONG)).task) for number in range(2)]
@@ -142,7 +142,7 @@ async def tells_what_an_agent_has_and_when_it_was_heard(under: Coordinator) -> N
 
 @coordinator("REG-2", also=("ERR-6", "ID-4"))
 async def tells_of_hellos_in_the_name_of_who_is_no_agent(under: Coordinator) -> None:
-    """Of an id without a card on file a find tells the hello that was refused."""
+    """For an id without a card on file, a find tells of the hello that was refused."""
     name = under.name()
     client = await under.peer(name)
     other = await under.connect()
@@ -163,7 +163,7 @@ async def a_hello_without_skills_leaves_the_card(under: Coordinator) -> None:
 
 @coordinator("REG-6")
 async def a_draining_agent_gets_no_offers_until_it_is_ready(under: Coordinator) -> None:
-    """An agent whose status is `draining` keeps what it has and gets nothing new; `ready` brings the offer."""
+    """An agent that is `draining` keeps what it has and gets nothing new; `ready` brings the offer."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -178,7 +178,7 @@ async def a_draining_agent_gets_no_offers_until_it_is_ready(under: Coordinator) 
 
 @coordinator("REG-6", also=("ID-5",))
 async def an_agent_that_drained_is_ready_when_it_starts_anew(under: Coordinator) -> None:
-    """The status outlasts the connection, and ends with the process: another instance is offered what waits."""
+    """The status outlasts the connection and ends with the process: another instance is offered the queued task."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9), await under.peer()
     await worker.request("agent.update", status="draining")
@@ -193,7 +193,7 @@ async def an_agent_that_drained_is_ready_when_it_starts_anew(under: Coordinator)
 
 @coordinator("REG-6", also=("REG-4", "LEASE-10"))
 async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
-    """`draining` with `graceMs` revokes what the agent holds, and counts against nobody when it is given back."""
+    """`draining` with `graceMs` revokes what the agent holds, and giving it back counts against nobody."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG)
@@ -211,7 +211,7 @@ async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
 
 @coordinator("REG-4", also=("LEASE-10",))
 async def a_drain_without_a_grace_takes_the_work_away_at_once(under: Coordinator) -> None:
-    """`draining` with `graceMs` 0 is told with no grace, and another agent is offered the task."""
+    """`draining` with `graceMs` 0 revokes without a grace, and another agent is offered the task."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -225,7 +225,7 @@ async def a_drain_without_a_grace_takes_the_work_away_at_once(under: Coordinator
 
 @coordinator("REG-7", also=("AUTH-7", "ID-4", "ID-6", "REG-6"))
 async def forgets_an_agent_that_does_not_come_back(under: Coordinator) -> None:
-    """An operator has it forgotten: nothing is found, no older process is refused, any secret is taken, mail is new."""
+    """Once forgotten, an agent is not found; an older process and any secret are taken, and its mailbox is new."""
     skill, name, operator = under.skill(), under.name("worker"), await under.operator()
     worker = await under.peer(name, skills=(skill,), incarnation=8)
     offer = await worker.offered((await operator.delegate(skill)).task)
@@ -250,7 +250,7 @@ async def forgets_an_agent_that_does_not_come_back(under: Coordinator) -> None:
 
 @coordinator("MAIL-5", also=("REG-7",))
 async def goes_by_no_number_of_a_forgotten_mailbox(under: Coordinator) -> None:
-    """Behind a forgotten mailbox `lastMseq` is worth nothing: what is in the new one comes, from its beginning on."""
+    """After a mailbox was forgotten, `lastMseq` counts for nothing: the new mailbox comes from its beginning."""
     skill, name, operator = under.skill(), under.name("worker"), await under.operator()
     first = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
     offer = await first.offered((await operator.delegate(skill, 1)).task)
@@ -272,7 +272,7 @@ async def goes_by_no_number_of_a_forgotten_mailbox(under: Coordinator) -> None:
 
 @coordinator("REG-7")
 async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator) -> None:
-    """Connected, offered a task, having worked on one, having delegated one, with a claim: each time it is `denied`."""
+    """`denied` for an agent that is connected, was offered a task, worked on one, delegated one or has a claim."""
     skill, operator = under.skill(), await under.operator()
     name, who, owner = under.name("worker"), under.name("client"), under.name("owner")
     worker, client, claiming = await under.peer(name, skills=(skill,)), await under.peer(who), await under.peer(owner)
@@ -298,7 +298,7 @@ async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator)
 
 @coordinator("REG-7")
 async def a_secret_stays_while_more_of_its_principal_is_known(under: Coordinator) -> None:
-    """An agent that is forgotten leaves it bound while another has a card, or has a claim."""
+    """Forgetting an agent leaves the secret bound while another of the principal has a card or a claim."""
     skill, name, operator = under.skill(), under.name("worker"), await under.operator()
     for number in (1, 2):
         await (await under.peer(f"{name}#{number}", skills=(skill,))).request("bye")
@@ -321,7 +321,7 @@ async def a_secret_stays_while_more_of_its_principal_is_known(under: Coordinator
 
 @coordinator("REG-7", also=("ID-4", "AUTH-7"))
 async def forgets_a_lost_secret_and_nothing_else(under: Coordinator) -> None:
-    """Behind it the next hello has the attempt, the mail and the card of before; the old secret opens nothing."""
+    """The next hello has the same attempt, mailbox and card as before; the old secret is refused."""
     skill, name, operator = under.skill(), under.name("worker"), await under.operator()
     same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
     worker, client = await under.peer(name, skills=(skill,), **same), await under.peer()
@@ -347,7 +347,7 @@ async def forgets_a_lost_secret_and_nothing_else(under: Coordinator) -> None:
 
 @coordinator("ROUTE-1")
 async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
-    """Of four agents with the skill only the one with the wanted label, tag, id and media type is asked."""
+    """Among agents with the skill, only the one with the wanted label, tag, id and media type gets the offer."""
     skill, tag = under.skill(), under.name("tag")
     wanted = under.name("worker")
     described = card(wanted, skill)
@@ -359,7 +359,7 @@ async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
         *({"agent": wanted}, {"tags": [tag]}, {"labels": {"zone": "a"}}, {"mediaType": "text/x-odd"}),
         {"exclude": [peer.name for peer in wrong]},
     ]
-    # Who has something to do already comes after all others (ROUTE-4), and gets what is for nobody else.
+    # An agent that is already at work comes after all others (ROUTE-4), and gets only what no other agent may have.
     busy = await client.delegate(skill, spec={"requires": {"tags": [tag]}}, timers=LONG)
     await right.offered(busy.task)
     for requires in requirements:
@@ -371,7 +371,7 @@ async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
 
 @coordinator("ROUTE-1", also=("REG-1",))
 async def media_types_are_the_skills_else_the_cards_else_two(under: Coordinator) -> None:
-    """Tasks for a type go to who names it on the skill, else on the card, else where it is JSON or plain text."""
+    """A task's media type is matched with the skill's types, else with the card's, else with JSON and plain text."""
     skill, client = under.skill(), await under.peer()
     own, carded, silent = (under.name(word) for word in ("own", "carded", "silent"))
     cards = {name: card(name, skill) for name in (own, carded, silent)}
@@ -391,7 +391,7 @@ async def media_types_are_the_skills_else_the_cards_else_two(under: Coordinator)
 
 @coordinator("ROUTE-1")
 async def every_label_has_to_hold_and_nobody_excluded_is_asked(under: Coordinator) -> None:
-    """Of two labels one is not enough; of two agents that are excluded neither is offered the task."""
+    """One of two labels is not enough; of two excluded agents neither is offered the task."""
     skill, client = under.skill(), await under.peer()
     half = await under.peer(skills=(skill,), labels={"a": "1", "b": "2"})
     other = await under.peer(skills=(skill,), labels={"a": "1"})
@@ -423,7 +423,7 @@ async def does_not_ask_again_before_the_time_a_decline_named(under: Coordinator)
 
 @coordinator("ROUTE-3")
 async def the_higher_priority_and_then_the_older_goes_first(under: Coordinator) -> None:
-    """Queued tasks are offered by priority, equals in the order they were made."""
+    """Queued tasks are offered by priority, and tasks of equal priority in the order they were made."""
     skill, client = under.skill(), await under.peer()
     made = {}
     for name, priority in (("low", 1), ("first", 5), ("second", 5), ("high", 9)):
@@ -437,7 +437,7 @@ async def the_higher_priority_and_then_the_older_goes_first(under: Coordinator) 
 
 @coordinator("ROUTE-4", also=("ACCEPT-5", "OFFER-7"))
 async def a_rework_goes_to_who_had_the_task(under: Coordinator) -> None:
-    """The agent whose result was sent back is offered the next revision, with the feedback, be another one idle."""
+    """The agent whose result was sent back is offered the next revision, with the feedback, even if another is idle."""
     skill, client = under.skill(), await under.peer()
     worker = await under.peer(skills=(skill,))
     created = await client.delegate(skill, timers=LONG)
@@ -453,7 +453,7 @@ async def a_rework_goes_to_who_had_the_task(under: Coordinator) -> None:
 
 @coordinator("ROUTE-6")
 async def a_task_waits_for_an_agent_that_is_not_there_yet(under: Coordinator) -> None:
-    """A skill nobody has is no error; the first agent that has it is offered the task."""
+    """A skill that no agent has is no error; the first agent that has it is offered the task."""
     skill, client = under.skill(), await under.peer()
     created = await client.delegate(skill)
     check(created.body.get("state") == "queued", "state queued", created)

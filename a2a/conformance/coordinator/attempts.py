@@ -1,4 +1,4 @@
-"""Cases of section 10: artifacts, questions, checkpoints, words on the way, handing on."""
+"""Cases of section 10: artifacts, questions, checkpoints, steering, handing on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 @coordinator("ART-1", also=("WATCH-4", "READ-1"))
 async def an_artifact_is_seen_as_it_is_made(under: Coordinator) -> None:
-    """A chunk is told to a watcher and read with the task at once, and is no part of the result."""
+    """A chunk goes to a watcher and shows in the task at once, and is not part of the result."""
     client, worker, offer = await begun(under)
     await client.request("task.watch", task=offer.task)
     await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("a"), lastChunk=False, **at(offer))
@@ -32,7 +32,7 @@ async def an_artifact_is_seen_as_it_is_made(under: Coordinator) -> None:
 
 @coordinator("ART-2")
 async def chunks_are_numbered(under: Coordinator) -> None:
-    """A chunk again is `ok` and changes nothing; one that leaves a gap is refused with `conflict`."""
+    """A repeated chunk is `ok` and changes nothing; one that leaves a gap is refused with `conflict`."""
     client, worker, offer = await begun(under)
     chunk = {"artifactId": "log", "lastChunk": False} | at(offer)
     await ok(worker, "task.artifact", chunkNo=0, payload=parts(0), **chunk)
@@ -46,7 +46,7 @@ async def chunks_are_numbered(under: Coordinator) -> None:
 
 @coordinator("ART-2", also=("ART-1",))
 async def an_artifact_begins_anew(under: Coordinator) -> None:
-    """With `append: false` and a number further on it has one chunk, of an attempt that begins with any number."""
+    """`append: false` with a higher number leaves one chunk; an attempt may begin with any number."""
     client, worker, offer = await begun(under)
     chunk = {"artifactId": "log", "name": "the log"} | at(offer)
     await ok(worker, "task.artifact", chunkNo=5, payload=parts("old"), lastChunk=False, **chunk)
@@ -69,7 +69,7 @@ async def an_artifact_begins_anew(under: Coordinator) -> None:
 
 @coordinator("ART-3")
 async def what_an_ended_attempt_streamed_is_discarded_and_readable(under: Coordinator) -> None:
-    """Once another attempt has the task, the artifact of the one before is there, marked as discarded."""
+    """Once another attempt has the task, the artifact of the attempt before stays, marked as discarded."""
     client, worker, offer = await begun(under)
     await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("old"), **at(offer))
     await ok(worker, "agent.update", status="draining")
@@ -105,8 +105,8 @@ async def a_report_commits_the_artifacts_it_names(under: Coordinator) -> None:
 
 @coordinator("ART-4", also=("ART-3",))
 async def a_report_names_what_its_own_attempt_streamed(under: Coordinator) -> None:
-    """What the attempt before streamed, what nobody did and another digest are `invalid`, each of several; until the
-    word is said nothing is committed."""
+    """Naming an artifact of the attempt before, an unknown one or another digest is `invalid`, also among several;
+    nothing is committed before the delegator confirms."""
     client, worker, offer = await begun(under)
     await ok(worker, "task.artifact", artifactId="old", chunkNo=0, payload=parts(0), **at(offer))
     await ok(worker, "task.yield", **at(offer))
@@ -147,7 +147,7 @@ async def a_question_parks_the_task_until_it_is_answered(under: Coordinator) -> 
 
 @coordinator("ASK-2")
 async def a_question_is_known_by_its_number(under: Coordinator) -> None:
-    """The same question again is `ok` and asked once; its number with other words is refused with `conflict`."""
+    """A repeated question is `ok` and asked once; its number with other words is refused with `conflict`."""
     client, worker, offer = await begun(under)
     for _ in range(2):
         await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
@@ -158,7 +158,7 @@ async def a_question_is_known_by_its_number(under: Coordinator) -> None:
 
 @coordinator("ASK-2", also=("ASK-7", "ASK-8", "LEASE-7"))
 async def a_question_of_an_attempt_before_is_known(under: Coordinator) -> None:
-    """Asked again by the next attempt it is `ok` and asks nobody; a number whose question was withdrawn is free."""
+    """Repeated by the next attempt it is `ok` and asks nobody; the number of a withdrawn question is free."""
     client, worker, offer = await begun(under, timers=LONG)
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
     await client.take("task.ask", task=offer.task, askNo=1)
@@ -181,7 +181,7 @@ async def a_question_of_an_attempt_before_is_known(under: Coordinator) -> None:
 
 @coordinator("ASK-4")
 async def the_first_answer_counts(under: Coordinator) -> None:
-    """The same answer again is `ok`; another is refused with `already_answered`, which tells the one that counts."""
+    """A repeated answer is `ok`; another is refused with `already_answered`, which tells the one that counts."""
     client, worker, offer = await begun(under)
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
     for _ in range(2):
@@ -207,7 +207,7 @@ async def an_answer_may_be_for_one_generation_alone(under: Coordinator) -> None:
 
 @coordinator("ASK-5", also=("ASK-7", "ROUTE-4"))
 async def a_cold_question_lets_the_attempt_go(under: Coordinator) -> None:
-    """With `hold: cold` the fence is spent; the answer leads to a new offer with the answer, to who asked."""
+    """With `hold: cold` the fence is spent; the answer comes with a new offer, to the agent that asked."""
     client, worker, offer = await begun(under)
     await under.peer(skills=(str(offer.body["spec"]["skill"]),))
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
@@ -223,7 +223,7 @@ async def a_cold_question_lets_the_attempt_go(under: Coordinator) -> None:
 
 @coordinator("ASK-5", also=("ROUTE-4",))
 async def the_answer_to_a_cold_question_goes_to_who_asked(under: Coordinator) -> None:
-    """Who asked comes first for the new offer, before an agent that has less to do."""
+    """The agent that asked comes first for the new offer, before an agent that has less to do."""
     client, worker, offer = await begun(under)
     skill = str(offer.body["spec"]["skill"])
     await worker.offered((await client.delegate(skill, "more", timers=LONG)).task)
@@ -249,7 +249,7 @@ async def a_question_nobody_answers_has_its_default(under: Coordinator) -> None:
 
 @coordinator("ASK-8", also=("REPORT-5",))
 async def a_report_withdraws_the_open_questions(under: Coordinator) -> None:
-    """After a result that came without the answer, the answer is refused with `conflict`."""
+    """After a result was reported without the answer, the answer is refused with `conflict`."""
     client, worker, offer = await begun(under)
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
     await worker.admitted(offer)
@@ -272,7 +272,7 @@ async def the_next_attempt_goes_on_from_the_checkpoint(under: Coordinator) -> No
 
 @coordinator("CHECK-2")
 async def checkpoints_follow_one_another(under: Coordinator) -> None:
-    """A checkpoint that is not based on the newest, or not above it, is refused and told which one that is."""
+    """A checkpoint that is not based on the newest, or not above it, is refused, and told which is the newest."""
     _, worker, offer = await begun(under)
     await ok(worker, "task.checkpoint", cpNo=3, payload=parts("three"), **at(offer))
     await ok(worker, "task.checkpoint", cpNo=3, payload=parts("three"), **at(offer))
@@ -286,7 +286,7 @@ async def checkpoints_follow_one_another(under: Coordinator) -> None:
 
 @coordinator("CHECK-3")
 async def a_checkpoint_goes_to_whom_it_is_for(under: Coordinator) -> None:
-    """One that is not portable, or of a format the next agent does not take, is not in its offer."""
+    """A checkpoint that is not portable, or of a format the next agent does not take, is not in its offer."""
     for fields in ({"portable": False}, {"format": "odd/2"}):
         _, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
         await ok(worker, "task.checkpoint", cpNo=1, payload=parts("mine"), **fields, **at(offer))
@@ -301,7 +301,7 @@ async def a_checkpoint_goes_to_whom_it_is_for(under: Coordinator) -> None:
 
 @coordinator("STEER-1", also=("OFFER-7",))
 async def a_word_gets_to_who_is_at_work(under: Coordinator) -> None:
-    """The holder gets the word by mailbox, and the next attempt in its offer."""
+    """The holder gets the word by mailbox, and the next attempt gets it in its offer."""
     client, worker, offer = await begun(under)
     await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
     word = await worker.take("task.steer", task=offer.task)
@@ -316,7 +316,7 @@ async def a_word_gets_to_who_is_at_work(under: Coordinator) -> None:
 
 @coordinator("STEER-1", also=("ASK-3", "LEASE-8"))
 async def what_was_said_while_nobody_was_heard_gets_to_who_revives(under: Coordinator) -> None:
-    """A word and an answer given while the lease has lapsed come by mailbox when the attempt is heard again."""
+    """A word and an answer given after the lease has lapsed come by mailbox when the attempt revives."""
     client, worker, offer = await begun(under, timers={"leaseMs": 600, "offerMs": 60_000, "heartbeatMs": 100})
     await client.request("task.watch", task=offer.task)
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
@@ -331,7 +331,7 @@ async def what_was_said_while_nobody_was_heard_gets_to_who_revives(under: Coordi
 
 @coordinator("STEER-1")
 async def a_word_to_what_was_reported_comes_too_late(under: Coordinator) -> None:
-    """A word to a task whose result waits is refused with `conflict`."""
+    """A word to a task whose result awaits its delegator is refused with `conflict`."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer)
     await client.refused("conflict", "task.steer", task=offer.task, key="one", payload=parts("faster"))
@@ -339,7 +339,7 @@ async def a_word_to_what_was_reported_comes_too_late(under: Coordinator) -> None
 
 @coordinator("STEER-1", also=("ASK-4",))
 async def a_word_may_be_for_one_generation_alone(under: Coordinator) -> None:
-    """With `ifGen` a word to a task that has moved on is refused with `generation_mismatch`, and nobody hears it."""
+    """A word with the `ifGen` of an earlier generation is refused with `generation_mismatch` and not delivered."""
     client, worker, offer = await begun(under)
     generation = (await client.request("task.get", task=offer.task))["gen"]
     word = {"task": offer.task, "payload": parts("faster")}
@@ -352,7 +352,7 @@ async def a_word_may_be_for_one_generation_alone(under: Coordinator) -> None:
 
 @coordinator("STEER-2")
 async def a_word_is_known_by_its_key(under: Coordinator) -> None:
-    """The same word again is heard once; its key with another word is refused with `idempotency_mismatch`."""
+    """A repeated word is delivered once; its key with another word is refused with `idempotency_mismatch`."""
     client, worker, offer = await begun(under)
     for _ in range(2):
         await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
@@ -363,7 +363,7 @@ async def a_word_is_known_by_its_key(under: Coordinator) -> None:
 
 @coordinator("STEER-3", also=("LEASE-10",))
 async def a_word_may_interrupt(under: Coordinator) -> None:
-    """With `mode: interrupt` the attempt is revoked for `steer`, and the next one begins with the word."""
+    """With `mode: interrupt` the attempt is revoked for `steer`, and the next attempt begins with the word."""
     client, worker, offer = await begun(under, timers=LONG | {"cancelMs": 600_000})
     await worker.heartbeat(offer)
     await ok(client, "task.steer", task=offer.task, key="one", payload=parts("stop"), mode="interrupt")
@@ -376,7 +376,7 @@ async def a_word_may_interrupt(under: Coordinator) -> None:
 
 @coordinator("STEER-4")
 async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
-    """With the evaluator `auto` a result that names an older `steerNo` waits for the delegator, `unseenSteer`."""
+    """With the evaluator `auto`, a result that names an older `steerNo` waits for the delegator, `unseenSteer`."""
     client, worker, offer = await begun(under, spec=AUTO)
     await ok(client, "task.steer", task=offer.task, key="one", payload=parts("more"))
     await worker.admitted(offer)
@@ -391,7 +391,7 @@ async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
 
 @coordinator("HAND-1", also=("WATCH-4",))
 async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
-    """The agent named gets it, be others idle, with the note in its dossier; the fence of the other one is spent."""
+    """The named agent gets it, even if others are idle, with the note in its dossier; the earlier fence is spent."""
     client, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     wanted = await under.peer(skills=(skill,))
@@ -412,7 +412,7 @@ async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
 
 @coordinator("HAND-1", also=("HAND-2",))
 async def a_hand_off_says_what_the_next_agent_must_be(under: Coordinator) -> None:
-    """With `requires` it goes to who is that, be others there; where nobody is, it is refused. Again it is `ok`."""
+    """With `requires` it goes to an agent that meets it; if none does it is refused. A repeat is `ok`."""
     _, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     other = await under.peer(skills=(skill,))
@@ -427,7 +427,7 @@ async def a_hand_off_says_what_the_next_agent_must_be(under: Coordinator) -> Non
 
 @coordinator("HAND-1", also=("HAND-3",))
 async def who_hands_a_task_on_does_not_get_it_back(under: Coordinator) -> None:
-    """Handed on to nobody by name, the task waits for the other agent, which is busy."""
+    """A task handed on without a named agent waits for the other agent, which is busy."""
     client, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     await ok(worker, "agent.update", status="draining")
@@ -473,7 +473,7 @@ async def a_task_is_handed_on_so_often_and_no_more(under: Coordinator) -> None:
 
 @coordinator("HAND-2")
 async def a_task_is_not_handed_on_to_nobody(under: Coordinator) -> None:
-    """Where no other agent would do the hand-off is refused with `no_capable_agent`, and the attempt goes on."""
+    """If no other agent qualifies, the hand-off is refused with `no_capable_agent`, and the attempt goes on."""
     _, worker, offer = await begun(under)
     await worker.refused("no_capable_agent", "task.handoff", **at(offer))
     await worker.refused("no_capable_agent", "task.handoff", to=under.name("nobody"), **at(offer))
@@ -482,7 +482,7 @@ async def a_task_is_not_handed_on_to_nobody(under: Coordinator) -> None:
 
 @coordinator("ASK-4", needs=(Need.OPERATOR,))
 async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -> None:
-    """An operator's answer to a cold question takes the place of one that no attempt was sent yet, and of no other."""
+    """An operator's answer to a cold question replaces an answer that no attempt was sent yet, and no other."""
     client, worker, offer = await begun(under)
     operator = await under.operator()
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
@@ -502,7 +502,7 @@ async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -
 
 @coordinator("HAND-3")
 async def the_wish_of_a_hand_off_does_not_hold_for_ever(under: Coordinator) -> None:
-    """Handed on to an agent that is away, the task is anybody's after `leaseMs`: the first one gets it back."""
+    """A task handed on to an agent that is away is anybody's after `leaseMs`: the first agent gets it back."""
     _, worker, offer = await begun(under, timers=LONG | {"leaseMs": 1_200, "cancelMs": 600_000})
     wanted = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
     await wanted.request("bye")
@@ -513,8 +513,8 @@ async def the_wish_of_a_hand_off_does_not_hold_for_ever(under: Coordinator) -> N
 
 @coordinator("CHECK-4")
 async def keeps_the_checkpoints_of_several_attempts(under: Coordinator) -> None:
-    """Of three attempts the first one's checkpoint is offered to who can read no other, the last one's to who reads
-    all."""
+    """Of three attempts, an agent that reads only the first one's format is offered the first checkpoint, an agent that
+    reads all is offered the last."""
     skill = under.skill()
     client = await under.peer()
     created = await client.delegate(skill)

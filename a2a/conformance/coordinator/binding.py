@@ -21,7 +21,7 @@ AT_ONCE = {"returnImmediately": True}
 
 
 def message(under: Coordinator, skill: str = "", value: Any = "in", **fields: Any) -> dict[str, Any]:
-    """Return a message for a skill, with an id of its own."""
+    """Return a message for a skill, with its own id."""
     own = {"metadata": {BINDING: {"skill": skill}}} if skill else {}
     return {"messageId": under.name("message"), "role": "ROLE_USER", "parts": [{"data": value}]} | own | fields
 
@@ -33,7 +33,7 @@ async def call(peer: Peer, operation: str, request: Any = None, **fields: Any) -
 
 
 def response(frame: Frame, operation: str = "a call") -> dict[str, Any]:
-    """Return what an `a2a.result` holds."""
+    """Return the object in an `a2a.result`."""
     check(frame.kind == "a2a.result", f"a2a.result to {operation}", frame)
     found = json.loads(frame.payload)
     check(isinstance(found, dict), "an object", frame)
@@ -46,7 +46,7 @@ async def answered(peer: Peer, operation: str, request: Any = None, **fields: An
 
 
 async def send(peer: Peer, sent: dict[str, Any], **configuration: Any) -> dict[str, Any]:
-    """Send a message without waiting for its task and return the task."""
+    """Send a message without waiting for its task, and return the task."""
     request = {"message": sent, "configuration": AT_ONCE | configuration}
     task = (await answered(peer, "SendMessage", request)).get("task")
     check(isinstance(task, dict), "a SendMessageResponse with a task", task)
@@ -55,14 +55,14 @@ async def send(peer: Peer, sent: dict[str, Any], **configuration: Any) -> dict[s
 
 
 async def faulted(peer: Peer, code: int, operation: str, request: Any = None, **fields: Any) -> Frame:
-    """Make a call that has to be answered with this fault and return it."""
+    """Make a call that has to be answered with this fault, and return the fault."""
     reply = await peer.reply(await call(peer, operation, request, **fields), operation)
     check(reply.kind == "a2a.fault" and reply.body.get("code") == code, f"a2a.fault {code} to {operation}", reply)
     return reply
 
 
 def state_of(task: dict[str, Any]) -> str:
-    """Return a task's state in A2A's words, without what they all begin with."""
+    """Return a task's state in A2A's words, without their common prefix."""
     return str((task.get("status") or {}).get("state")).removeprefix("TASK_STATE_")
 
 
@@ -107,7 +107,7 @@ async def a_call_whose_payload_is_too_large_is_refused_by_the_protocol(under: Co
 
 @coordinator("BIND-3", also=("BIND-13", "BIND-14"))
 async def another_version_is_not_supported(under: Coordinator) -> None:
-    """Version 0.3, even of an operation that is none, is -32009; 1.0.7 and an unknown extension are taken."""
+    """Version 0.3, even with an unknown operation, is -32009; 1.0.7 and an unknown extension are accepted."""
     client = await under.peer()
     for operation in ("ListTasks", "Nonsense"):
         fault = await faulted(client, -32009, operation, version="0.3")
@@ -146,7 +146,7 @@ async def a_message_is_a_delegation(under: Coordinator) -> None:
 
 @coordinator("BIND-5", also=("TASK-3", "TASK-4", "BIND-14"))
 async def a_message_again_makes_no_second_task(under: Coordinator) -> None:
-    """The same message is the same task, on another connection and in another order of keys; another one is refused."""
+    """A repeat is the same task, on another connection and with its keys reordered; another message is refused."""
     skill, client = under.skill(), await under.peer()
     sent = message(under, skill, {"a": 1, "b": 2})
     task = await send(client, sent)
@@ -164,7 +164,7 @@ async def a_message_again_makes_no_second_task(under: Coordinator) -> None:
 
 @coordinator("BIND-5", also=("BIND-18", "DURABLE-1"), needs=(Need.RESTART,))
 async def a_message_is_the_same_task_after_a_crash(under: Coordinator) -> None:
-    """A message whose answer was not waited for is sent again after the coordinator was killed: it is one task."""
+    """A message sent again after the coordinator was killed, before its task ended, is still one task."""
     name, skill = under.name("client"), under.skill()
     client = await under.peer(name)
     sent = message(under, skill)
@@ -179,7 +179,7 @@ async def a_message_is_the_same_task_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("BIND-6", also=("BIND-14",))
 async def a_message_for_no_skill_is_told_what_to_do(under: Coordinator) -> None:
-    """With two skills on file a message that names none is -32602, and so is one whose metadata name no text."""
+    """With two skills on file, a message that names none is -32602, and so is one whose metadata is malformed."""
     one, two = under.skill("one"), under.skill("two")
     await under.peer(skills=(one, two))
     client = await under.peer()
@@ -209,7 +209,7 @@ async def what_a_message_says_beside_its_parts_is_relayed(under: Coordinator) ->
 
 @coordinator("BIND-7", also=("LIMIT-2",))
 async def what_a_message_says_beside_its_parts_is_bounded(under: Coordinator) -> None:
-    """1,001 items in metadata are -32602; as many in a part are taken."""
+    """1,001 items in metadata are -32602; more than that in a part are accepted."""
     skill, client = under.skill(), await under.peer()
     large = message(under, skill)
     large["metadata"]["many"] = list(range(1_001))
@@ -219,7 +219,7 @@ async def what_a_message_says_beside_its_parts_is_bounded(under: Coordinator) ->
 
 @coordinator("BIND-6", also=("BIND-18",))
 async def a_message_again_is_for_the_skill_of_its_task(under: Coordinator) -> None:
-    """The same message with its skill left out is the same task, though agents have several skills."""
+    """A repeat with its skill left out is -32600, as another message for its task, however many skills there are."""
     one, two = under.skill("one"), under.skill("two")
     await under.peer(skills=(one, two))
     client = await under.peer()
@@ -232,7 +232,7 @@ async def a_message_again_is_for_the_skill_of_its_task(under: Coordinator) -> No
 
 @coordinator("BIND-7")
 async def what_is_empty_of_a_configuration_is_not_relayed(under: Coordinator) -> None:
-    """Empty `acceptedOutputModes` are not in the `spec`; what nests 17 deep beside the parts is -32602."""
+    """Empty `acceptedOutputModes` are not in the `spec`; metadata nested 17 deep is -32602."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     await send(client, message(under, skill), acceptedOutputModes=[])
@@ -246,7 +246,7 @@ async def what_is_empty_of_a_configuration_is_not_relayed(under: Coordinator) ->
 
 @coordinator("BIND-7", also=("ROUTE-1", "BIND-18"))
 async def each_media_type_has_to_be_taken_by_somebody(under: Coordinator) -> None:
-    """Of two types both are looked at, and neither is required; a skill nobody has is not; nor is a message again."""
+    """Both of two types are checked, and neither is required; a skill nobody has and a repeat are not checked."""
     skill, client = under.skill(), await under.peer()
     name = under.name("worker")
     card = under.hello(name, skill)["card"] | {"defaultInputModes": ["image/png"]}
@@ -267,7 +267,7 @@ async def each_media_type_has_to_be_taken_by_somebody(under: Coordinator) -> Non
 
 @coordinator("BIND-7", also=("ROUTE-1",))
 async def a_media_type_nobody_takes_is_refused(under: Coordinator) -> None:
-    """A part of a type that no agent with the skill takes is -32005; one that some agent takes goes to it."""
+    """A part of a type that no agent with the skill takes is -32005; a part that some agent takes goes to it."""
     skill, client = under.skill(), await under.peer()
     name = under.name("worker")
     card = under.hello(name, skill)["card"] | {"defaultInputModes": ["image/png"]}
@@ -302,7 +302,7 @@ async def a_message_to_a_task_that_asks_answers_it(under: Coordinator) -> None:
 
 @coordinator("BIND-8", also=("BIND-18",))
 async def an_answer_again_answers_no_later_question(under: Coordinator) -> None:
-    """A message that was an answer is sent again while a second question is open: that one stays open."""
+    """An answer sent again while a second question is open leaves that question open."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))
@@ -322,7 +322,7 @@ async def an_answer_again_answers_no_later_question(under: Coordinator) -> None:
 
 @coordinator("BIND-8", also=("STEER-1",))
 async def a_message_to_a_task_at_work_is_a_word(under: Coordinator) -> None:
-    """A message to a task that asks nothing reaches the worker as one `task.steer`, also where it is sent twice."""
+    """A message to a task that asks nothing reaches the worker as one `task.steer`, even if it is sent twice."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))
@@ -342,7 +342,7 @@ async def a_message_to_a_task_at_work_is_a_word(under: Coordinator) -> None:
 
 @coordinator("BIND-8", also=("BIND-13", "BIND-14", "AUTH-5", "ERR-5"))
 async def a_message_to_a_task_may_be_refused(under: Coordinator) -> None:
-    """To no task -32001, with another context -32602, by a stranger -32600 with `forbidden`, to an ended one -32004."""
+    """-32001 for no task, -32602 with another context, -32600 `forbidden` for a stranger, -32004 for an ended task."""
     skill = under.skill()
     worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     task = await send(client, message(under, skill))
@@ -359,7 +359,7 @@ async def a_message_to_a_task_may_be_refused(under: Coordinator) -> None:
 
 @coordinator("BIND-9", also=("BIND-10", "TASK-10"))
 async def a_message_is_answered_when_its_task_has_ended(under: Coordinator) -> None:
-    """Nothing is answered while the worker is at work; then the completed task comes with its artifacts."""
+    """No answer comes while the worker is at work; then the completed task comes with its artifacts."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     sent = await call(client, "SendMessage", {"message": message(under, skill)})
@@ -377,7 +377,7 @@ async def a_message_is_answered_when_its_task_has_ended(under: Coordinator) -> N
 
 @coordinator("BIND-9")
 async def a_message_is_answered_when_its_task_asks(under: Coordinator) -> None:
-    """A message is answered by the question; the answer to it is answered by the end."""
+    """The question answers the message; the end answers the message that answered the question."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     sent = await call(client, "SendMessage", {"message": message(under, skill)})
@@ -394,7 +394,7 @@ async def a_message_is_answered_when_its_task_asks(under: Coordinator) -> None:
 
 @coordinator("BIND-18", also=("BIND-9", "WIRE-3"))
 async def a_call_with_the_id_of_another_takes_its_place(under: Coordinator) -> None:
-    """Of two messages that wait under one id the first one is answered no more."""
+    """Of two messages that wait under one id, the first is no longer answered."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     same = client.next_id()
@@ -416,7 +416,7 @@ async def a_call_with_the_id_of_another_takes_its_place(under: Coordinator) -> N
 
 @coordinator("BIND-10", also=("READ-3",))
 async def a_failed_task_says_why(under: Coordinator) -> None:
-    """A task whose worker has failed for good shows TASK_STATE_FAILED, no artifacts, and words beside its status."""
+    """A task whose worker has failed for good shows TASK_STATE_FAILED, no artifacts, and a message in its status."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))
@@ -432,7 +432,7 @@ async def a_failed_task_says_why(under: Coordinator) -> None:
 
 @coordinator("BIND-10", also=("BIND-13",))
 async def a_result_that_is_no_list_of_artifacts_is_told_so(under: Coordinator) -> None:
-    """A worker reports no list of artifacts, or a part that is none: the call that waits, and GetTask, get -32006."""
+    """If a worker's result is no list of artifacts or has an invalid part, the waiting call and GetTask get -32006."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     for wrong in (b'["out"]', b'[{"artifactId":"a","parts":[{"text":5}]}]'):
@@ -446,7 +446,7 @@ async def a_result_that_is_no_list_of_artifacts_is_told_so(under: Coordinator) -
 
 @coordinator("BIND-11", also=("READ-2", "AUTH-6"))
 async def lists_tasks_by_when_they_changed(under: Coordinator) -> None:
-    """Five tasks of one context, of which the first changed last, in pages of two: each once, and `totalSize` is 5."""
+    """Five tasks of one context, the first changed last, in pages of two: each comes once, and `totalSize` is 5."""
     skill, context, client = under.skill(), under.name("context"), await under.peer()
     made = [(await send(client, message(under, skill, contextId=context)))["id"] for _ in range(5)]
     await answered(client, "CancelTask", {"id": made[0]})
@@ -468,7 +468,7 @@ async def lists_tasks_by_when_they_changed(under: Coordinator) -> None:
 
 @coordinator("BIND-11")
 async def lists_what_passes_with_artifacts_where_they_are_asked_for(under: Coordinator) -> None:
-    """`status`, `contextId` and `statusTimestampAfter` leave what passes; artifacts need `includeArtifacts`."""
+    """`status`, `contextId` and `statusTimestampAfter` filter the list; artifacts need `includeArtifacts`."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     done = await send(client, message(under, skill, contextId=context))
@@ -488,7 +488,7 @@ async def lists_what_passes_with_artifacts_where_they_are_asked_for(under: Coord
 
 @coordinator("BIND-11", also=("BIND-10", "BIND-19"))
 async def a_page_has_fifty_tasks_and_is_not_lost_to_one(under: Coordinator) -> None:
-    """Of 51 tasks 50 are on a page, the one that cannot be shown is on the next; an unspecified state is no filter."""
+    """Of 51 tasks 50 are on a page; the one that cannot be shown is on the next; an unspecified state is no filter."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     broken = await send(client, message(under, skill, contextId=context))
@@ -511,7 +511,7 @@ async def a_page_has_fifty_tasks_and_is_not_lost_to_one(under: Coordinator) -> N
 
 @coordinator("BIND-11", also=("LIMIT-1",))
 async def a_page_is_bounded_in_bytes(under: Coordinator) -> None:
-    """Of two tasks with results of 600,000 bytes each a page with artifacts has one, and leads to the other."""
+    """Of two tasks with results of 600,000 bytes, a page with artifacts has one, and leads to the other."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     if client.payload_max_bytes < 600_100:
@@ -535,7 +535,7 @@ async def a_page_is_bounded_in_bytes(under: Coordinator) -> None:
 
 @coordinator("BIND-10", also=("ASK-1",))
 async def what_is_no_list_of_parts_is_shown_as_text(under: Coordinator) -> None:
-    """A question that is no list of parts is the text it is; a task whose result waits for a word has no artifacts."""
+    """A question that is no list of parts is shown as text; a task whose result is unconfirmed has no artifacts."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG)
@@ -553,7 +553,7 @@ async def what_is_no_list_of_parts_is_shown_as_text(under: Coordinator) -> None:
 
 @coordinator("BIND-11", also=("BIND-14",))
 async def a_page_that_is_none_is_refused(under: Coordinator) -> None:
-    """A size of 0 or 101, an unknown state, token or time are -32602, and the field is named."""
+    """A size of 0 or 101, an unknown state, token or time is -32602, and the field is named."""
     client = await under.peer()
     for field, value in (
         ("pageSize", 0),
@@ -573,7 +573,7 @@ async def a_page_that_is_none_is_refused(under: Coordinator) -> None:
 
 @coordinator("BIND-12", also=("CANCEL-2", "CANCEL-3"))
 async def cancels_a_task(under: Coordinator) -> None:
-    """One that waits is canceled at once, and again; one at work is asked for; one that has completed is -32002."""
+    """A waiting task is canceled at once, and again; a task at work is asked to stop; a completed one is -32002."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     waiting = await send(client, message(under, under.skill("nobody")))
@@ -598,7 +598,7 @@ async def cancels_a_task(under: Coordinator) -> None:
 
 @coordinator("BIND-19", also=("BIND-13",))
 async def wrong_requests_are_told_apart(under: Coordinator) -> None:
-    """What is no JSON is -32700, what is not of the request's form -32602; null and unknown fields are no error."""
+    """Invalid JSON is -32700, a request of the wrong form -32602; null and unknown fields are no error."""
     skill, client = under.skill(), await under.peer()
     deep = b'{"x":' + b"[" * 200 + b"]" * 200 + b"}"
     for wrong in (b"nonsense", b'{"id":"a","id":"b"}', deep, b"1 2"):
@@ -645,7 +645,7 @@ async def a_hello_without_the_token_is_the_challenge(under: Coordinator) -> None
 
 @coordinator("BIND-21", also=("BIND-1",))
 async def the_card_names_the_binding_and_the_skills(under: Coordinator) -> None:
-    """The card has an interface with the binding's URI and 1.0, the skills on file once, and what is supported."""
+    """The card has an interface with the binding's URI and 1.0, each skill on file once, and the capabilities."""
     one, two, client = under.skill("one"), under.skill("two"), await under.peer()
     await under.peer(skills=(one, two))
     await under.peer(skills=(one,))
@@ -663,7 +663,7 @@ async def the_card_names_the_binding_and_the_skills(under: Coordinator) -> None:
 
 @coordinator("BIND-21")
 async def a_skill_is_shown_as_the_agent_with_the_smallest_id_has_it(under: Coordinator) -> None:
-    """With its own modes, where it names none with those of that agent's card."""
+    """A skill is shown with its own modes, or if it names none, with those of that agent's card."""
     skill, client = under.skill(), await under.peer()
     names = sorted(under.name("worker") for _ in range(2))
     for place, name in reversed(list(enumerate(names))):
@@ -682,7 +682,7 @@ async def a_skill_is_shown_as_the_agent_with_the_smallest_id_has_it(under: Coord
 
 @coordinator("BIND-22", also=("BIND-4", "BIND-13"))
 async def nothing_is_pushed(under: Coordinator) -> None:
-    """The four operations on push configurations, and a message that brings one along, are -32003."""
+    """The four operations on push configurations, and a message that carries a configuration, are -32003."""
     client = await under.peer()
     for name in ("Create", "Get", "List", "Delete"):
         operation = f"{name}TaskPushNotificationConfig{'s' if name == 'List' else ''}"

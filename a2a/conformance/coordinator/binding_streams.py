@@ -18,7 +18,7 @@ RESULT = b'[{"artifactId":"a1","parts":[{"text":"one"}]},{"artifactId":"a2","par
 
 
 async def events(peer: Peer, sent: str, until: Any) -> list[Frame]:
-    """Return the events of a stream, to the first one `until` is true of."""
+    """Return the events of a stream up to the first for which `until` is true."""
     found: list[Frame] = []
     while not found or not until(found[-1]):
         frame = await peer.reply(sent, "a stream")
@@ -28,12 +28,12 @@ async def events(peer: Peer, sent: str, until: Any) -> list[Frame]:
 
 
 def is_last(event: Frame) -> bool:
-    """Tell whether nothing follows an event."""
+    """Tell whether an event is the last of its stream."""
     return event.body.get("last") is True
 
 
 def told(event: Frame) -> tuple[int, str, str]:
-    """Return an event's generation, what it is, and the artifact or state in it."""
+    """Return an event's generation, its type, and the artifact or state in it."""
     check(event.kind == "a2a.event", "a2a.event", event)
     found = json.loads(event.payload)
     check(isinstance(found, dict) and len(found) == 1, "a StreamResponse with one field", event)
@@ -45,7 +45,7 @@ def told(event: Frame) -> tuple[int, str, str]:
 
 @coordinator("BIND-15", also=("BIND-16", "BIND-4"))
 async def a_stream_tells_of_a_task_from_its_beginning_to_its_end(under: Coordinator) -> None:
-    """First the Task, then each generation in order, at the end the artifacts of the result, and the last is marked."""
+    """First the Task, then each generation in order, then the artifacts of the result; the last event is marked."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     sent = await call(client, "SendStreamingMessage", {"message": message(under, skill)})
@@ -88,7 +88,7 @@ async def a_chunk_is_told_as_provisional(under: Coordinator) -> None:
 
 @coordinator("BIND-16", also=("WATCH-4",))
 async def streams_of_one_task_tell_the_same(under: Coordinator) -> None:
-    """Two clients hear the same events in the same order, also after a third one has left."""
+    """Two clients get the same events in the same order, also after a third client has left."""
     skill = under.skill()
     worker, one, two = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     three = await under.peer()
@@ -105,7 +105,7 @@ async def streams_of_one_task_tell_the_same(under: Coordinator) -> None:
 
 @coordinator("BIND-17", also=("BIND-18",))
 async def a_stream_that_was_cut_off_goes_on_behind_a_generation(under: Coordinator) -> None:
-    """The connection is cut; with `fromGen` each generation above it comes behind the Task, those missed as well."""
+    """After a cut, `fromGen` brings the Task and then each generation above it, including those missed."""
     skill, name = under.skill(), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(name)
     sent = await call(client, "SendStreamingMessage", {"message": message(under, skill)})
@@ -125,7 +125,7 @@ async def a_stream_that_was_cut_off_goes_on_behind_a_generation(under: Coordinat
 
 @coordinator("BIND-16", also=("BIND-10",))
 async def a_status_update_says_what_it_tells_of(under: Coordinator) -> None:
-    """Name, generation and state are in `metadata`; a question is in the update it came with; progress is told."""
+    """Event, generation and state are in `metadata`; a question is in its own update; progress is told."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     sent = await call(client, "SendStreamingMessage", {"message": message(under, skill)})
@@ -152,7 +152,7 @@ async def a_status_update_says_what_it_tells_of(under: Coordinator) -> None:
 
 @coordinator("BIND-17")
 async def a_stream_may_begin_behind_nothing(under: Coordinator) -> None:
-    """With `fromGen` 0 all that happened is told behind the Task, a question that was answered with its words."""
+    """With `fromGen` 0 all events follow the Task, even a question that was already answered, with its words."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))
@@ -172,7 +172,7 @@ async def a_stream_may_begin_behind_nothing(under: Coordinator) -> None:
 
 @coordinator("BIND-17", also=("BIND-13",))
 async def a_stream_may_be_refused(under: Coordinator) -> None:
-    """Of no task it is -32001, behind a generation that never was -32602, of a task that has ended -32004."""
+    """-32001 for no task, -32602 from a generation that does not exist, -32004 for a task that has ended."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))
@@ -185,7 +185,7 @@ async def a_stream_may_be_refused(under: Coordinator) -> None:
 
 @coordinator("BIND-15", also=("BIND-5", "BIND-17"))
 async def a_message_again_goes_on_with_its_stream(under: Coordinator) -> None:
-    """A stream that was cut off is begun again by its message: the same task; once that has ended, its Task alone."""
+    """A message sent again resumes a stream that was cut off; after the task has ended, it brings the Task alone."""
     skill, name = under.skill(), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(name)
     sent = {"message": message(under, skill)}
@@ -204,7 +204,7 @@ async def a_message_again_goes_on_with_its_stream(under: Coordinator) -> None:
 
 @coordinator("BIND-15", also=("BIND-10",))
 async def a_stream_ends_with_the_agents_fault(under: Coordinator) -> None:
-    """A worker reports what is no list of artifacts: the stream ends with -32006."""
+    """If a worker reports a result that is no list of artifacts, the stream ends with -32006."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     sent = await call(client, "SendStreamingMessage", {"message": message(under, skill)})
@@ -233,7 +233,7 @@ async def a_call_that_was_cut_off_is_made_again(under: Coordinator) -> None:
 
 @coordinator("BIND-18", also=("BIND-13",))
 async def calls_that_wait_are_bounded(under: Coordinator) -> None:
-    """Of 1,025 messages that wait on one connection the last is -32603 with `quota`; it can be sent later."""
+    """Beyond 1,024 waiting calls on one connection, the next is -32603 with `quota`; it can be sent later."""
     client = await under.peer()
     skill = under.skill()
     task = await send(client, message(under, skill))

@@ -15,7 +15,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 
 async def claim(peer: Peer, number: int, *names: str | dict[str, str], **fields: Any) -> Frame:
-    """Claim names, alone where nothing else is said, and return the answer."""
+    """Claim names, in mode `x` unless one says otherwise, and return the answer."""
     claims = [name if isinstance(name, dict) else {"name": name, "mode": "x"} for name in names]
     return await peer.request("claim.acquire", claimNo=number, claims=claims, **fields)
 
@@ -35,7 +35,7 @@ async def denied(peer: Peer, number: int, *names: str | dict[str, str], **fields
 
 
 async def queued(peer: Peer, number: int, *names: str | dict[str, str], **fields: Any) -> Frame:
-    """Claim names that are not free, and stand in line."""
+    """Claim names that are not free, stand in line, and return the answer."""
     answer = await claim(peer, number, *names, **({"waitMs": 60_000} | fields))
     check(answer.kind == "claim.queued", "claim.queued", answer)
     return answer
@@ -47,7 +47,7 @@ def shared(name: str) -> dict[str, str]:
 
 
 async def pass_time(under: Coordinator, ms: int) -> None:
-    """Wait until so much time has passed by the coordinator's clock: for the end of a wait that began now."""
+    """Wait until this much time has passed by the coordinator's clock: until a wait that begins now ends."""
     name, one, two = under.name("clock"), await under.peer(), await under.peer()
     await granted(one, 1, name)
     await queued(two, 1, name, waitMs=ms)
@@ -56,7 +56,7 @@ async def pass_time(under: Coordinator, ms: int) -> None:
 
 @coordinator("CLAIM-1")
 async def names_conflict_by_what_they_stand_for(under: Coordinator) -> None:
-    """A name conflicts with itself and with `/**` above it; with names beside it not; shared only with alone."""
+    """A name conflicts with itself and with `/**` above it, not with names beside it; a shared one only with an `x`."""
     root = under.name("repo")
     one, two = await under.peer(), await under.peer()
     await granted(one, 1, f"{root}/a/src/**")
@@ -80,7 +80,7 @@ async def a_name_that_is_none_is_malformed(under: Coordinator) -> None:
 
 @coordinator("CLAIM-2")
 async def several_names_are_granted_together(under: Coordinator) -> None:
-    """A claim of which one name is taken holds none of the others while it waits, and gets all at once."""
+    """A claim with one name taken holds none of the others while it waits, and gets all at once."""
     a, b = under.name("a"), under.name("b")
     one, two, three = await under.peer(), await under.peer(), await under.peer()
     fence = await granted(one, 1, a)
@@ -95,7 +95,7 @@ async def several_names_are_granted_together(under: Coordinator) -> None:
 
 @coordinator("CLAIM-2")
 async def a_name_that_is_there_twice_counts_once(under: Coordinator) -> None:
-    """Shared and alone, in either order, it is granted once, and alone."""
+    """A name claimed both shared and alone, in either order, is granted once, and alone."""
     for turn in (1, -1):
         name, one, two = under.name("a"), await under.peer(), await under.peer()
         answer = await claim(one, 1, *[shared(name), {"name": name, "mode": "x"}][::turn])
@@ -106,7 +106,7 @@ async def a_name_that_is_there_twice_counts_once(under: Coordinator) -> None:
 
 @coordinator("CLAIM-3")
 async def names_all_that_is_in_the_way(under: Coordinator) -> None:
-    """Two who share a name are both named; who waits for it is in the way of who comes later, as is who holds it."""
+    """Both holders of a shared name are named; a claim in line is in the way of later ones, as a holder is."""
     name = under.name("a")
     one, two, writer, late = [await under.peer() for _ in range(4)]
     for peer in (one, two):
@@ -120,7 +120,7 @@ async def names_all_that_is_in_the_way(under: Coordinator) -> None:
 
 @coordinator("CLAIM-3", also=("CLAIM-5",))
 async def lists_who_has_and_who_waits(under: Coordinator) -> None:
-    """What is held by its fence, then the line, a queued task in it too; `name` is held against all that conflicts."""
+    """Held claims come by fence, then the line, including a queued task; `name` selects all that conflicts."""
     root, skill = under.name("a"), under.skill()
     await under.peer(skills=(skill,))
     one, two, three, client = [await under.peer() for _ in range(4)]
@@ -164,7 +164,7 @@ async def says_who_is_in_the_way(under: Coordinator) -> None:
 
 @coordinator("CLAIM-4", also=("RPC-4",))
 async def a_claim_is_known_by_its_number(under: Coordinator) -> None:
-    """The same claim again is answered as it stands; with other names it is a mismatch, after its end `stale`."""
+    """A repeated claim is answered as it stands; with other names it is a mismatch, after its end `stale`."""
     name, peer = under.name("a"), await under.peer()
     fence = await granted(peer, 1, name)
     check(await granted(peer, 1, name) == fence, "the same fence", "")
@@ -177,7 +177,7 @@ async def a_claim_is_known_by_its_number(under: Coordinator) -> None:
 
 @coordinator("CLAIM-4", also=("RPC-4",))
 async def a_repeat_tells_how_the_claim_stands_now(under: Coordinator) -> None:
-    """In another mode it is a mismatch; in line it tells the place there is now, held the time that is left."""
+    """In another mode it is a mismatch; in line it tells its current position, held the time that is left."""
     name, (one, two, three) = under.name("a"), [await under.peer() for _ in range(3)]
     answer = await claim(one, 1, name, ttlMs=600_000)
     check((await claim(one, 1, shared(name))).code == "idempotency_mismatch", "error idempotency_mismatch", answer)
@@ -195,7 +195,7 @@ async def a_repeat_tells_how_the_claim_stands_now(under: Coordinator) -> None:
 
 @coordinator("CLAIM-4")
 async def a_number_below_the_newest_is_stale(under: Coordinator) -> None:
-    """One that was passed over, and one that was denied before a newer one was taken, are refused with `stale`."""
+    """A number that was skipped, and one denied before a newer one was used, are refused with `stale`."""
     held, (one, two) = under.name("a"), [await under.peer() for _ in range(2)]
     await granted(two, 1, held)
     for _ in range(2):
@@ -209,7 +209,7 @@ async def a_number_below_the_newest_is_stale(under: Coordinator) -> None:
 
 @coordinator("CLAIM-4")
 async def numbers_begin_anew_with_the_instance_and_the_attempt(under: Coordinator) -> None:
-    """Claim 1 of an agent, of its next process, of an attempt of its, and of the next attempt are four claims."""
+    """Claim 1 of an agent, of its next process, of its attempt and of the next attempt are four claims."""
     who, skill, client = under.name("worker"), under.skill(), await under.peer()
     old = await under.peer(who, skills=(skill,))
     fences = {await granted(old, 1, under.name("a"))}
@@ -225,7 +225,7 @@ async def numbers_begin_anew_with_the_instance_and_the_attempt(under: Coordinato
 
 @coordinator("CLAIM-5")
 async def claims_in_line_are_served_by_priority_and_age(under: Coordinator) -> None:
-    """Of three that wait the one of higher priority is granted first, then the older of two equals."""
+    """Of three claims in line, the one of higher priority is granted first, then the older of two equals."""
     name = under.name("a")
     holder, old, young, urgent = [await under.peer() for _ in range(4)]
     fence = await granted(holder, 1, name)
@@ -242,7 +242,7 @@ async def claims_in_line_are_served_by_priority_and_age(under: Coordinator) -> N
 
 @coordinator("CLAIM-5")
 async def nothing_passes_what_it_conflicts_with_in_line(under: Coordinator) -> None:
-    """A shared claim that would be free waits behind one for the name alone that came before it."""
+    """A shared claim that would be free waits behind an earlier exclusive claim on the name."""
     name = under.name("a")
     reader, writer, late = [await under.peer() for _ in range(3)]
     await granted(reader, 1, shared(name))
@@ -264,7 +264,7 @@ async def a_wait_is_over_in_its_time(under: Coordinator) -> None:
 
 @coordinator("CLAIM-5", also=("CLAIM-8",))
 async def a_wait_ends_with_its_attempt(under: Coordinator) -> None:
-    """What an attempt waits for when it ends is denied with `ended`; of what it held nothing is said."""
+    """A claim that waits when its attempt ends is denied with `ended`; nothing is said about claims it held."""
     skill, name, held = under.skill(), under.name("a"), under.name("b")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     await granted(client, 1, name)
@@ -280,7 +280,7 @@ async def a_wait_ends_with_its_attempt(under: Coordinator) -> None:
 
 @coordinator("CLAIM-5", also=("MAIL-4", "CLAIM-7"))
 async def a_grant_that_is_over_is_told_as_its_end(under: Coordinator) -> None:
-    """Who was away while its claim was granted and ended is told `claim.denied` with `ended`."""
+    """An agent that was away while its claim was granted and ended is told `claim.denied` with `ended`."""
     name, who = under.name("a"), under.name("waits")
     holder, late = await under.peer(), await under.peer()
     same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
@@ -299,7 +299,7 @@ async def a_grant_that_is_over_is_told_as_its_end(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6", also=("AUTH-4",))
 async def only_its_holder_gives_a_claim_back(under: Coordinator) -> None:
-    """Another principal is refused with `not_holder`; another process of the holder's may; again it is `ok`."""
+    """Another principal is refused with `not_holder`; another process of the holder may release; a repeat is `ok`."""
     name, who = under.name("a"), under.name("holder")
     one, thief = await under.peer(f"{who}#1"), await under.peer()
     fence = await granted(one, 1, name)
@@ -313,7 +313,7 @@ async def only_its_holder_gives_a_claim_back(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6")
 async def a_claim_is_given_back_by_its_number(under: Coordinator) -> None:
-    """By its number, held or in line, of which nothing more is told; with both names, or with none, it is malformed."""
+    """A claim is released by its number, held or in line, without a notice; both number and fence, or neither, fail."""
     name, (one, two, three) = under.name("a"), [await under.peer() for _ in range(3)]
     fence = await granted(one, 1, name)
     await queued(two, 1, name)
@@ -329,7 +329,7 @@ async def a_claim_is_given_back_by_its_number(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6", also=("AUTH-5",))
 async def an_operator_releases_any_claim(under: Coordinator) -> None:
-    """An operator gives back what another holds."""
+    """An operator releases a claim that another agent holds."""
     name, operator = under.name("a"), await under.operator()
     one, two = await under.peer(), await under.peer()
     fence = await granted(one, 1, name)
@@ -339,7 +339,7 @@ async def an_operator_releases_any_claim(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6", also=("AUTH-4",))
 async def a_tasks_claim_is_its_attempts_alone(under: Coordinator) -> None:
-    """Another process of the holder's principal neither releases nor renews what the attempt of this one holds."""
+    """Another process of the holder's principal neither releases nor renews a claim of this process's attempt."""
     who, skill, name = under.name("worker"), under.skill(), under.name("a")
     worker, other = await under.peer(f"{who}#1", skills=(skill,)), await under.peer(f"{who}#2")
     client = await under.peer()
@@ -368,7 +368,7 @@ async def a_claim_ends_with_its_time_and_not_with_its_connection(under: Coordina
 
 @coordinator("CLAIM-7")
 async def a_claim_without_a_time_has_one(under: Coordinator) -> None:
-    """Without a task it is a minute, for a task none; a renewal without a time takes the one it had, by its holder."""
+    """It is a minute without a task, none with one; a renewal without a time takes the last; only the holder renews."""
     skill, (peer, thief, client) = under.skill(), [await under.peer() for _ in range(3)]
     worker = await under.peer(skills=(skill,))
     answer = await claim(peer, 1, under.name("a"))
@@ -384,8 +384,8 @@ async def a_claim_without_a_time_has_one(under: Coordinator) -> None:
 
 @coordinator("CLAIM-7")
 async def a_renewal_begins_the_time_anew(under: Coordinator) -> None:
-    """A claim of ten minutes that is renewed for a moment ends with that moment, and the other way round it does not
-    end with the moment it had."""
+    """A ten-minute claim that is renewed for a moment ends after that moment; a short claim that is renewed for ten
+    minutes does not end at its old time."""
     name, (one, two) = under.name("a"), [await under.peer() for _ in range(2)]
     kept = under.name("b")
     fence = await granted(one, 2, kept, ttlMs=1_500)
@@ -412,7 +412,7 @@ async def the_time_of_a_claim_begins_with_its_grant(under: Coordinator) -> None:
 
 @coordinator("CLAIM-8")
 async def a_claim_is_for_an_attempt_or_for_none(under: Coordinator) -> None:
-    """A task without a fence and the other way round are malformed, no task `not_found`; one's own claims conflict."""
+    """A task without a fence, or a fence alone, is malformed, no task `not_found`; one's own claims conflict."""
     skill, name = under.skill(), under.name("a")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -430,7 +430,7 @@ async def a_claim_is_for_an_attempt_or_for_none(under: Coordinator) -> None:
 
 @coordinator("CLAIM-8", also=("LEASE-1", "LEASE-8", "WAIT-1"))
 async def a_tasks_claim_outlasts_a_lease_that_lapses(under: Coordinator) -> None:
-    """While nobody else has the task it is held; a claim under the lapsed fence revives the attempt."""
+    """It is held while nobody else has the task; a claim under the lapsed fence revives the attempt."""
     skill, name = under.skill(), under.name("a")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 600, "offerMs": 60_000, "heartbeatMs": 200}
@@ -446,7 +446,7 @@ async def a_tasks_claim_outlasts_a_lease_that_lapses(under: Coordinator) -> None
 
 @coordinator("CLAIM-8", also=("FENCE-3",))
 async def a_tasks_claim_ends_with_its_attempt(under: Coordinator) -> None:
-    """A claim for a task is asked for under its fence, and free once the attempt has reported."""
+    """A claim for a task is made under its fence, and its name is free once the attempt has reported."""
     skill, name = under.skill(), under.name("a")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -484,7 +484,7 @@ async def resources_of_a_task_come_with_its_lease(under: Coordinator) -> None:
 
 @coordinator("CLAIM-9")
 async def a_task_stands_in_line_with_its_priority_and_age(under: Coordinator) -> None:
-    """A task for which an agent is there comes before a later claim, and of higher priority before an earlier one."""
+    """A task that an agent could take comes before a later claim, and with a higher priority before an earlier one."""
     for priority, is_later in ((0, False), (5, True)):
         skill, name = under.skill(), under.name("a")
         worker, client, holder, other = await under.peer(skills=(skill,)), *[await under.peer() for _ in range(3)]
@@ -506,7 +506,7 @@ async def a_task_stands_in_line_with_its_priority_and_age(under: Coordinator) ->
 
 @coordinator("CLAIM-9", also=("CLAIM-8",))
 async def what_is_offered_is_not_granted_to_the_attempt_before(under: Coordinator) -> None:
-    """A claim of a lapsed attempt on what the next offer of its task has is not granted, and ends with the accept."""
+    """A lapsed attempt's claim on a name that the next offer holds is not granted, and ends with the accept."""
     skill, name = under.skill(), under.name("a")
     old, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     beside = await granted(stranger, 1, f"{name}/beside")
@@ -528,7 +528,7 @@ async def what_is_offered_is_not_granted_to_the_attempt_before(under: Coordinato
 
 @coordinator("CLAIM-10")
 async def a_higher_priority_calls_a_willing_holder_back(under: Coordinator) -> None:
-    """A preemptible claim of lower priority is called back; at the end of its grace it ends by itself."""
+    """A preemptible claim of lower priority is called back, with a grace; a claim that is not preemptible is not."""
     name, other = under.name("a"), under.name("b")
     low, high = await under.peer(), await under.peer()
     fence = await granted(low, 1, name, preemptible=True)
@@ -544,7 +544,7 @@ async def a_higher_priority_calls_a_willing_holder_back(under: Coordinator) -> N
 
 @coordinator("CLAIM-10")
 async def nobody_is_called_back_where_one_would_stay(under: Coordinator) -> None:
-    """Of two who share, neither is called back while one is not willing; then the other is. An equal calls nobody."""
+    """Of two sharers neither is called back while one is not preemptible; then the other is. An equal calls nobody."""
     name, (one, two, high, equal) = under.name("a"), [await under.peer() for _ in range(4)]
     await granted(one, 1, shared(name), preemptible=True, priority=3)
     stays = await granted(two, 1, shared(name), priority=3)
@@ -565,7 +565,7 @@ async def nobody_is_called_back_where_one_would_stay(under: Coordinator) -> None
 
 @coordinator("CLAIM-10", also=("MAIL-4",))
 async def a_recall_that_is_over_is_told_as_such(under: Coordinator) -> None:
-    """A recall that is told again after the claim was given back has no grace."""
+    """A recall that is sent again after the claim was released has no grace."""
     name, who, high = under.name("a"), under.name("low"), await under.peer()
     same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
     low = await under.peer(who, **same)
@@ -581,7 +581,7 @@ async def a_recall_that_is_over_is_told_as_such(under: Coordinator) -> None:
 
 @coordinator("CLAIM-10")
 async def a_claim_that_was_called_back_ends_with_its_grace(under: Coordinator) -> None:
-    """Who does not give it back has it no longer when the grace is over, renewed meanwhile or not."""
+    """A holder that does not release loses the claim when the grace is over, even if it was renewed meanwhile."""
     name, (low, high) = under.name("a"), [await under.peer() for _ in range(2)]
     fence = await granted(low, 1, name, preemptible=True)
     await queued(high, 1, name, priority=5)
@@ -594,7 +594,7 @@ async def a_claim_that_was_called_back_ends_with_its_grace(under: Coordinator) -
 
 @coordinator("CLAIM-11")
 async def fences_of_claims_grow_from_holder_to_holder(under: Coordinator) -> None:
-    """Of one name each new holder has a greater fence, and at no time two hold it."""
+    """Each new holder of a name has a greater fence, and no two hold it at the same time."""
     name = under.name("a")
     peers = [await under.peer() for _ in range(3)]
     fences: list[int] = []
@@ -610,7 +610,7 @@ async def fences_of_claims_grow_from_holder_to_holder(under: Coordinator) -> Non
 
 @coordinator("WAIT-2", also=("WAIT-1", "WAIT-3"))
 async def a_circle_of_waits_is_broken_and_told(under: Coordinator) -> None:
-    """Two agents that each hold what the other one waits for: one is told `deadlock` with the circle."""
+    """Two agents each hold what the other waits for: one is told `deadlock` with the circle."""
     a, b = under.name("a"), under.name("b")
     one, two = await under.peer(), await under.peer()
     first = await granted(one, 1, a)
@@ -628,7 +628,7 @@ async def a_circle_of_waits_is_broken_and_told(under: Coordinator) -> None:
 
 @coordinator("WAIT-2")
 async def the_youngest_of_the_lowest_priority_gives_up(under: Coordinator) -> None:
-    """In a circle of three the claim of the lowest priority is the one given up, though another closes it."""
+    """In a circle of three the claim of the lowest priority is given up, even if another claim closes the circle."""
     names = [under.name(word) for word in "abc"]
     peers = [await under.peer() for _ in range(3)]
     for peer, name in zip(peers, names, strict=True):
@@ -642,7 +642,7 @@ async def the_youngest_of_the_lowest_priority_gives_up(under: Coordinator) -> No
 
 @coordinator("WAIT-3", also=("CLAIM-4", "WAIT-2"))
 async def a_circle_is_told_step_by_step(under: Coordinator) -> None:
-    """Each step says who waits for whom, for which name of the other's and with what it wants; so does a repeat."""
+    """Each step says who waits for whom, for which of its names and with which wants; so does a repeat."""
     root, b = under.name("a"), under.name("b")
     one, two = await under.peer(), await under.peer()
     await granted(one, 1, f"{root}/x")
@@ -665,7 +665,7 @@ async def a_circle_is_told_step_by_step(under: Coordinator) -> None:
 
 @coordinator("WAIT-2")
 async def every_circle_that_a_wait_closes_is_broken(under: Coordinator) -> None:
-    """A claim of higher priority closes two circles at once: the waits in both are given up, and it stands in line."""
+    """A claim of higher priority closes two circles at once: both other waits are given up, and it stands in line."""
     names = [under.name(word) for word in "abc"]
     peers = [await under.peer() for _ in range(3)]
     fences = [await granted(peer, 1, name) for peer, name in zip(peers, names, strict=True)]
@@ -681,7 +681,7 @@ async def every_circle_that_a_wait_closes_is_broken(under: Coordinator) -> None:
 
 @coordinator("WAIT-2", also=("CLAIM-5",))
 async def who_comes_before_in_line_is_waited_for(under: Coordinator) -> None:
-    """A shared claim behind one for the name alone waits for that one's owner, who may not wait for it in turn."""
+    """A shared claim behind an exclusive one waits for the owner of that one, who may not wait for it in turn."""
     a, c = under.name("a"), under.name("c")
     reader, writer, late = [await under.peer() for _ in range(3)]
     await granted(reader, 1, shared(a))
@@ -694,7 +694,7 @@ async def who_comes_before_in_line_is_waited_for(under: Coordinator) -> None:
 
 @coordinator("WAIT-1")
 async def what_ends_by_itself_is_no_circle(under: Coordinator) -> None:
-    """Nobody is told a deadlock who waits for its own claim, nor where a holder in the circle is called back."""
+    """A wait for one's own claim is no deadlock, and neither is a circle with a holder that is called back."""
     a, b = under.name("a"), under.name("b")
     one, two, three = [await under.peer() for _ in range(3)]
     first = await granted(one, 1, a)
@@ -713,7 +713,7 @@ async def what_ends_by_itself_is_no_circle(under: Coordinator) -> None:
 
 @coordinator("WAIT-1", also=("FLOW-5",))
 async def a_sub_task_that_outlasts_its_parent_is_not_waited_for(under: Coordinator) -> None:
-    """A sub-task that is detached and needs what its parent holds stays queued, though the parent only waits."""
+    """A detached sub-task that needs what its parent holds stays queued, even if the parent only waits."""
     outer, inner, name = under.skill("outer"), under.skill("inner"), under.name("a")
     parent, client = await under.peer(skills=(outer,)), await under.peer()
     await under.peer(skills=(inner,))
@@ -728,7 +728,7 @@ async def a_sub_task_that_outlasts_its_parent_is_not_waited_for(under: Coordinat
 
 @coordinator("WAIT-1", also=("WAIT-2", "WAIT-3", "ASK-5"))
 async def a_question_upwards_is_a_wait(under: Coordinator) -> None:
-    """A sub-task asks its parent, which then wants what that holds: a deadlock, but not where the parent only waits."""
+    """A sub-task asks its parent, which then wants what it holds: a deadlock, unless the parent only waits."""
     outer, inner, name = under.skill("outer"), under.skill("inner"), under.name("a")
     parent, worker = await under.peer(skills=(outer,)), await under.peer(skills=(inner,))
     client = await under.peer()
@@ -747,7 +747,7 @@ async def a_question_upwards_is_a_wait(under: Coordinator) -> None:
 
 @coordinator("WAIT-1", also=("WAIT-2", "GROUP-2"))
 async def a_group_waits_for_one_of_its_members(under: Coordinator) -> None:
-    """Both members of a group need what the parent holds that only waits for it: they fail, and the group with them."""
+    """Both members of a group need what the waiting parent holds: they fail, and the group with them."""
     outer, inner, name = under.skill("outer"), under.skill("inner"), under.name("a")
     parent, client = await under.peer(skills=(outer,)), await under.peer()
     for _ in range(2):
@@ -782,7 +782,7 @@ async def a_busy_agent_is_waited_for(under: Coordinator) -> None:
 
 @coordinator("WAIT-1", also=("FLOW-5", "WAIT-2"))
 async def a_parent_that_only_waits_is_in_the_circle(under: Coordinator) -> None:
-    """A parent holds a name its sub-task's resource needs, and only waits: the circle is broken."""
+    """A parent holds a name that its sub-task's resource needs, and only waits: the circle is broken."""
     outer, inner, name = under.skill("outer"), under.skill("inner"), under.name("a")
     parent = await under.peer(skills=(outer,))
     await under.peer(skills=(inner,))

@@ -23,7 +23,7 @@ def ladder(*rungs: str | dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class Group:
-    """A group with `n` members, each offered to a worker of its own."""
+    """A group with `n` members, each offered to its own worker."""
 
     def __init__(self, client: Peer, created: Frame, workers: list[Peer], offers: list[Frame], skill: str) -> None:
         self.client = client
@@ -55,7 +55,7 @@ class Group:
         return cls(client, created, workers, offers, skill)
 
     async def answer(self, *values: Any, start: int = 0) -> None:
-        """Have workers report these values in turn; one that is None says nothing."""
+        """Have workers report these values in turn; a worker whose value is None reports nothing."""
         for place, value in enumerate(values, start):
             if value is not None:
                 payload = value if isinstance(value, bytes) else result(value)
@@ -67,11 +67,11 @@ class Group:
         return json.loads(review.payload)[0]["parts"][0]["data"]
 
     async def opened(self, peer: Peer | None = None) -> Frame:
-        """Return the word that a conflict opened."""
+        """Return the notice that a conflict opened."""
         return await (peer or self.client).take("conflict.opened", task=self.task)
 
     async def resolved(self, peer: Peer | None = None, **match: Any) -> Frame:
-        """Return the word that it is over."""
+        """Return the notice that it is over."""
         return await (peer or self.client).take("conflict.resolved", task=self.task, **match)
 
 
@@ -85,7 +85,7 @@ async def record(peer: Peer, conflict: str) -> dict[str, Any]:
 
 @coordinator("GROUP-1", also=("ROUTE-1",))
 async def a_group_is_done_by_agents_that_do_not_share_members(under: Coordinator) -> None:
-    """Three members go to three agents though one of them would take all; the group is `blocked` until they report."""
+    """Three members go to three agents, even if one would take all; the group is `blocked` until they report."""
     skill = under.skill()
     client, eager = await under.peer(), await under.peer(skills=(skill,))
     created = await client.delegate(skill, spec={"redundancy": {"n": 3}}, timers={"offerMs": 60_000})
@@ -113,7 +113,7 @@ async def a_group_has_its_result_as_soon_as_it_is_sure(under: Coordinator) -> No
 
 @coordinator("STEER-1", also=("GROUP-1",))
 async def a_word_to_a_group_is_said_to_its_members(under: Coordinator) -> None:
-    """At a group itself nobody is at work: a word to it is refused with `conflict`, one to a member is heard."""
+    """A word to a group itself is refused with `conflict`; a word to a member reaches its worker."""
     group = await Group.of(under, 2)
     await group.client.refused("conflict", "task.steer", task=group.task, key="one", payload=parts("faster"))
     member = group.offers[0].task
@@ -124,7 +124,7 @@ async def a_word_to_a_group_is_said_to_its_members(under: Coordinator) -> None:
 
 @coordinator("GROUP-2")
 async def k_equal_answers_are_waited_for(under: Coordinator) -> None:
-    """With `k: 3` two equal answers of three are not enough, the third one is."""
+    """With `k: 3` two equal answers of three are not enough; three are."""
     group = await Group.of(under, k=3)
     await group.answer("x", "x")
     check(await group.client.state(group.task) == "blocked", "the group blocked", "")
@@ -134,7 +134,7 @@ async def k_equal_answers_are_waited_for(under: Coordinator) -> None:
 
 @coordinator("GROUP-2")
 async def a_group_without_any_result_fails(under: Coordinator) -> None:
-    """Where all members failed the group fails with reason `unresolved`."""
+    """If all members fail, the group fails with reason `unresolved`."""
     group = await Group.of(under, 2)
     for worker, offer in zip(group.workers, group.offers, strict=True):
         await worker.admitted(offer, outcome="failed", error={"code": "no", "retryable": False})
@@ -143,7 +143,7 @@ async def a_group_without_any_result_fails(under: Coordinator) -> None:
 
 @coordinator("GROUP-1", also=("TREE-3", "TASK-2"))
 async def members_are_made_like_their_group(under: Coordinator) -> None:
-    """A member has the group's specification but for the redundancy, its context, input and deadline."""
+    """A member has the group's specification except the redundancy, and its context, input and deadline."""
     spec = {"priority": 3, "effect": "pure", "own": {"x": [1]}}
     skill, context = under.skill(), under.name("context")
     workers, client = [await under.peer(skills=(skill,)) for _ in range(2)], await under.peer()
@@ -159,7 +159,7 @@ async def members_are_made_like_their_group(under: Coordinator) -> None:
 
 @coordinator("GROUP-2", also=("RUNG-1",))
 async def the_first_rung_says_how_many_are_enough(under: Coordinator) -> None:
-    """Two equal answers of three are enough for a `quorum` of two; a `plurality` waits for all, or their ends."""
+    """Two equal answers of three are enough for a `quorum` of two; a `plurality` waits for all members to end."""
     group = await Group.of(under, policy=ladder({"strategy": "quorum", "k": 2}, "abort"))
     await group.answer("x", "x")
     check(await group.reviewed() == "x", "the result x", "")
@@ -173,7 +173,7 @@ async def the_first_rung_says_how_many_are_enough(under: Coordinator) -> None:
 
 @coordinator("GROUP-2", also=("CONFLICT-1",))
 async def an_answer_that_another_could_equal_in_number_is_not_enough(under: Coordinator) -> None:
-    """With `k: 1` one answer of two decides nothing while the other one may come; another answer is a conflict."""
+    """With `k: 1` one of two answers decides nothing while the other may come; a different answer is a conflict."""
     group = await Group.of(under, 2, k=1, policy=ladder("abort"))
     await group.answer("x")
     check(await group.client.state(group.task) == "blocked", "the group blocked", "")
@@ -184,7 +184,7 @@ async def an_answer_that_another_could_equal_in_number_is_not_enough(under: Coor
 
 @coordinator("GROUP-2", also=("CTX-10", "CONFLICT-16"))
 async def what_a_groups_result_relies_on_is_looked_at(under: Coordinator) -> None:
-    """Members that rely on a decision which has moved are taken as reported; the group's result waits for a word."""
+    """Members whose basis has moved are taken as reported; the group's result waits for the delegator."""
     context, writer = under.name("context"), await under.peer()
     for rev in range(2):
         op = {"key": "decisions/a", "ifRev": rev, "value": b"1"}
@@ -203,7 +203,7 @@ async def what_a_groups_result_relies_on_is_looked_at(under: Coordinator) -> Non
 
 @coordinator("RUNG-1", also=("GROUP-4",))
 async def a_rung_says_all_that_it_needs(under: Coordinator) -> None:
-    """Without its skill or its `k`, an even panel, a `hold` at the end and 13 rungs are `malformed`; 12 are not."""
+    """No skill or no `k`, an even panel, a `hold` at the end and 13 rungs are `malformed`; 12 are not."""
     client = await under.peer()
     for policy in (
         *(ladder(strategy, "abort") for strategy in ("verify", "judge", "panel", "quorum")),
@@ -220,7 +220,7 @@ async def a_rung_says_all_that_it_needs(under: Coordinator) -> None:
 
 @coordinator("RUNG-1", also=("RUNG-4",))
 async def what_each_counting_rung_asks_for(under: Coordinator) -> None:
-    """More than a quorum is one, a lead below the margin none; half of the weight is not enough; the first is first."""
+    """More than a quorum decides; a lead below the margin and half of the weight do not; the first answer wins last."""
     for rung, answers, expected in (
         ({"strategy": "quorum", "k": 2}, ("x", "x", "x", "y"), "x"),
         ({"strategy": "plurality", "margin": 2}, ("x", "x", "y"), None),
@@ -238,7 +238,7 @@ async def what_each_counting_rung_asks_for(under: Coordinator) -> None:
 
 @coordinator("COMPARE-4", also=("GROUP-1",))
 async def no_author_compares(under: Coordinator) -> None:
-    """Where only the authors have the skill that compares, none of them is asked."""
+    """If only the authors have the comparing skill, no agent is asked."""
     skill, comparing, client = under.skill(), under.skill("compare"), await under.peer()
     workers = [await under.peer(skills=(skill, comparing)) for _ in range(2)]
     redundancy = {"n": 2, "comparator": f"agent:{comparing}", "policy": ladder("abort")}
@@ -252,7 +252,7 @@ async def no_author_compares(under: Coordinator) -> None:
 
 @coordinator("GROUP-3")
 async def a_groups_result_is_not_reworked(under: Coordinator) -> None:
-    """A word with `rework` is refused with `conflict`; one without rejects the group."""
+    """A reject with `rework` is refused with `conflict`; one without rejects the group."""
     group = await Group.of(under)
     await group.answer("x", "x")
     review = await group.client.reviewed(group.task)
@@ -264,7 +264,7 @@ async def a_groups_result_is_not_reworked(under: Coordinator) -> None:
 
 @coordinator("GROUP-4")
 async def a_redundancy_that_is_none_is_malformed(under: Coordinator) -> None:
-    """An unknown comparator or strategy, `k` above `n`, a ladder that need not decide: `malformed`."""
+    """An unknown comparator or strategy, `k` above `n`, and a ladder that need not decide are `malformed`."""
     client = await under.peer()
     for redundancy in (
         {"n": 3, "comparator": "no-such"},
@@ -280,7 +280,7 @@ async def a_redundancy_that_is_none_is_malformed(under: Coordinator) -> None:
 
 @coordinator("COMPARE-1")
 async def compares_as_the_comparator_says(under: Coordinator) -> None:
-    """Pairs that are equal under each comparator make a result of two; pairs that are not open a conflict."""
+    """Answers that are equal under each comparator give a result of two; answers that are not open a conflict."""
     pairs: tuple[tuple[str, Any, Any, bool], ...] = (
         ("json-c14n", b'[{"artifactId":"r","parts":[{"data":{"b":1,"a":2.0}}]}]', {"a": 2, "b": 1}, True),
         ("json-c14n", {"a": 1}, {"a": 2}, False),
@@ -306,7 +306,7 @@ async def compares_as_the_comparator_says(under: Coordinator) -> None:
 
 @coordinator("COMPARE-2", also=("RUNG-4",))
 async def a_class_is_what_equals_its_first_member(under: Coordinator) -> None:
-    """With a tolerance of 1 the answers 0, 1, 2 make the classes 0, 1 and 2 alone, whoever came first in the ledger."""
+    """With a tolerance of 1, the first of the answers 0, 1 and 2 decides the classes, and so the result."""
     for order, winner in (((0, 1, 2), 0), ((1, 0, 2), 1), ((2, 1, 0), 2)):
         group = await Group.of(under, comparator="numeric(1)", policy=ladder("plurality", "abort"), k=3)
         await group.answer(*order)
@@ -315,8 +315,8 @@ async def a_class_is_what_equals_its_first_member(under: Coordinator) -> None:
 
 @coordinator("COMPARE-3")
 async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> None:
-    """Two equal answers win over one before them that is no JSON; two that are no JSON and differ decide nothing."""
-    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1])):  # behind both it may come too late
+    """Two equal answers win over one that is not JSON; two that are not JSON and differ decide nothing."""
+    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1])):  # after both it may come too late
         group = await Group.of(under, comparator="set", policy=ladder("majority", "abort"))
         await group.answer(*answers)
         check(sorted(await group.reviewed()) == [1, 2], f"the two equal ones of {answers}", "")
@@ -327,8 +327,8 @@ async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> 
 
 @coordinator("COMPARE-3", also=("WIRE-5", "LIMIT-2"))
 async def hostile_answers_hold_nobody_up(under: Coordinator) -> None:
-    """Answers of up to 300,000 brackets, of a number with 100,000 digits and of 500,000 items are held against each
-    other while others are served, and none of them is taken for another."""
+    """Answers of up to 300,000 brackets, of a number with 100,000 digits and of 500,000 items are compared with each
+    other while others are served, and no two of them are taken as equal."""
     group = await Group.of(under, ballotMs=20_000, policy=ladder("majority", "abort"))
     room = group.client.payload_max_bytes - 100
     brackets = min(300_000, room // 2)
@@ -347,7 +347,7 @@ async def hostile_answers_hold_nobody_up(under: Coordinator) -> None:
 
 @coordinator("COMPARE-4", also=("RUNG-3",))
 async def an_agent_is_asked_whether_answers_are_the_same(under: Coordinator) -> None:
-    """With `agent:SKILL` an agent gets both candidates without their authors; its word puts them into one class."""
+    """With `agent:SKILL` an agent gets both candidates without their authors; its verdict puts them into one class."""
     comparing = under.skill("compare")
     judge = await under.peer(skills=(comparing,))
     group = await Group.of(under, 2, k=2, comparator=f"agent:{comparing}", policy=ladder("majority", "abort"))
@@ -363,7 +363,7 @@ async def an_agent_is_asked_whether_answers_are_the_same(under: Coordinator) -> 
 
 @coordinator("CONFLICT-1", also=("CONFLICT-2", "CONFLICT-7", "CONFLICT-9"))
 async def two_answers_against_one(under: Coordinator) -> None:
-    """2:1 opens a conflict that the majority decides; every party is told both, and the one that lost is dissent."""
+    """2:1 opens a conflict that the majority decides; every party gets both notices, and the loser is dissent."""
     group = await Group.of(under)
     await group.answer("x", "y")
     opened = await group.opened()
@@ -385,7 +385,7 @@ async def two_answers_against_one(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-5", also=("RUNG-1", "RUNG-4"))
 async def three_different_answers(under: Coordinator) -> None:
-    """1:1:1 is undecided by majority and plurality; the ladder's end decides: nothing, or the first."""
+    """1:1:1 is undecided by majority and plurality; the last rung decides: for none, or for the first."""
     for last, expected in (("abort", None), ("first_wins", "x")):
         group = await Group.of(under, policy=ladder("majority", "plurality", last))
         await group.answer("x", "y", "z")
@@ -412,7 +412,7 @@ async def a_tie_is_not_broken_by_chance(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-3", also=("GROUP-2",))
 async def one_that_never_answers_counts_as_absent(under: Coordinator) -> None:
-    """After the ballot's time one answer of three against another is no majority: the electorate is three."""
+    """After the ballot's time, one answer of three against another is no majority: the electorate is three."""
     group = await Group.of(under, ballotMs=300, policy=ladder("majority", "abort"))
     await group.answer("x", "y")
     await group.resolved(outcome="reject_all")
@@ -421,7 +421,7 @@ async def one_that_never_answers_counts_as_absent(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-3")
 async def what_comes_after_the_freeze_does_not_enter(under: Coordinator) -> None:
-    """Answers that come once the ballot is over are admitted, and make no majority of what had none."""
+    """Answers that come after the ballot is over are admitted, and do not make a majority."""
     rungs = ladder({"strategy": "human", "timeoutMs": 2_000}, "majority", "abort")
     group = await Group.of(under, 5, ballotMs=200, policy=rungs)
     await group.answer("x", "y")
@@ -481,7 +481,7 @@ async def an_operator_may_decide_at_any_rung(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-6", needs=(Need.OPERATOR,), also=("CONFLICT-7",))
 async def of_equal_subjects_the_first_one_stands(under: Coordinator) -> None:
-    """A vote for the second of two equal answers is for the first; again it is `ok`; one for no subject `not_found`."""
+    """A vote for the second of two equal answers counts for the first; a repeat is `ok`; for no subject `not_found`."""
     group = await Group.of(under, k=3, policy=ladder("human", "abort"))
     operator = await under.operator()
     await group.answer("y", "x", "x")
@@ -495,7 +495,7 @@ async def of_equal_subjects_the_first_one_stands(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-8", needs=(Need.OPERATOR,), also=("CONFLICT-6",))
 async def a_persons_word_takes_effect_at_once(under: Coordinator) -> None:
-    """Also where the effect is irreversible, an operator's vote is not waited with."""
+    """An operator's vote takes effect without a wait, even if the effect is irreversible."""
     group = await Group.of(under, 2, policy=ladder("human", "abort"), spec={"effect": "irreversible"})
     operator = await under.operator()
     await group.answer("x", "y")
@@ -507,7 +507,7 @@ async def a_persons_word_takes_effect_at_once(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-16", needs=(Need.OPERATOR,), also=("CTX-10",))
 async def a_result_on_what_moved_is_not_voted_on(under: Coordinator) -> None:
-    """A vote on a conflict by rule `c3` is refused; the delegator's word ends it, for the result."""
+    """A vote on a conflict by rule `c3` is refused; the delegator's confirm ends it, in favor of the result."""
     context, skill, operator = under.name("context"), under.skill(), await under.operator()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     for rev in range(2):
@@ -574,7 +574,7 @@ async def a_judge_is_asked_in_both_orders(under: Coordinator) -> None:
 
 @coordinator("RUNG-3", also=("WIRE-5",))
 async def an_answer_that_is_no_json_hides_no_other(under: Coordinator) -> None:
-    """An answer that would end the list it is shown in is there as a text, and the other one beside it."""
+    """An answer that would end the list it is shown in appears as a text, next to the other answer."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     group = await Group.of(under, 2, policy=ladder({"strategy": "judge", "skill": judging}, "abort"))
@@ -601,7 +601,7 @@ async def a_judge_that_flips_decides_nothing(under: Coordinator) -> None:
 
 @coordinator("RUNG-3", also=("CONFLICT-5",))
 async def a_judge_that_dies_decides_nothing(under: Coordinator) -> None:
-    """A judge that takes the question and is never heard again is undecided after its time; late it decides nothing."""
+    """A judge that goes silent leaves the rung undecided after its time; a late answer decides nothing."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging, "timeoutMs": 300}
@@ -616,7 +616,7 @@ async def a_judge_that_dies_decides_nothing(under: Coordinator) -> None:
 
 @coordinator("RUNG-3", also=("RUNG-1", "GROUP-1"))
 async def no_author_judges(under: Coordinator) -> None:
-    """Where only the authors have the judge's skill nobody is asked, and the rung is undecided after its time."""
+    """If only the authors have the judge's skill, nobody is asked, and the rung is undecided after its time."""
     skill, judging = under.skill(), under.skill("judge")
     client = await under.peer()
     workers = [await under.peer(skills=(skill, judging)) for _ in range(2)]
@@ -633,7 +633,7 @@ async def no_author_judges(under: Coordinator) -> None:
 
 @coordinator("RUNG-1")
 async def a_verifier_passes_one(under: Coordinator) -> None:
-    """A verifier is given one candidate each time; the only class it passes wins."""
+    """A verifier gets one candidate at a time; the only class it passes wins."""
     verifying = under.skill("verify")
     verifier = await under.peer(skills=(verifying,))
     group = await Group.of(under, 2, policy=ladder({"strategy": "verify", "skill": verifying}, "abort"))
@@ -646,7 +646,7 @@ async def a_verifier_passes_one(under: Coordinator) -> None:
 
 @coordinator("RUNG-1")
 async def a_merger_makes_a_new_subject(under: Coordinator) -> None:
-    """What an agent with the skill makes of both is the group's result."""
+    """The group's result is what an agent with the skill makes of both answers."""
     merging = under.skill("merge")
     merger = await under.peer(skills=(merging,))
     group = await Group.of(under, 2, policy=ladder({"strategy": "merge", "skill": merging}, "abort"))
@@ -657,13 +657,13 @@ async def a_merger_makes_a_new_subject(under: Coordinator) -> None:
 
 
 async def _gives_up(judge: Peer, asked: Frame, cost: int) -> None:
-    """Have a judge say what it used, and give its task back."""
+    """Have a judge say what it used, and yield its task."""
     await ok(judge, "task.yield", **at(asked), usage={"costMicro": cost})
 
 
 @coordinator("RUNG-7")
 async def who_is_asked_has_a_share_of_what_a_rung_may_cost(under: Coordinator) -> None:
-    """Of the smaller of two limits, 7 millionths, two judges have 4 and 3; without a limit they have no budget."""
+    """Of the smaller of two limits, 7 millionths, two judges get 4 and 3; without a limit they have no budget."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging}
@@ -681,7 +681,7 @@ async def who_is_asked_has_a_share_of_what_a_rung_may_cost(under: Coordinator) -
 
 @coordinator("RUNG-8", also=("CONFLICT-9",))
 async def a_rung_that_has_used_its_limit_is_over(under: Coordinator) -> None:
-    """One judge uses all that the rung may: the other is told to stop, and the next rung is tried."""
+    """One judge uses all that the rung may cost: the other is told to stop, and the next rung is tried."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging, "costMicro": 10}
@@ -701,7 +701,7 @@ async def a_rung_that_has_used_its_limit_is_over(under: Coordinator) -> None:
 
 @coordinator("RUNG-8")
 async def a_ladder_that_has_used_its_limit_goes_to_its_last_rung(under: Coordinator) -> None:
-    """Once the ladder's limit is used nobody is asked or waited for any more, and the last rung decides."""
+    """Once the ladder's limit is used, nobody is asked or waited for any longer, and the last rung decides."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging}
@@ -719,7 +719,7 @@ async def a_ladder_that_has_used_its_limit_goes_to_its_last_rung(under: Coordina
 
 @coordinator("RUNG-9", also=("BUDGET-3",))
 async def what_a_rungs_task_used_is_counted_once_above(under: Coordinator) -> None:
-    """A judge's budget is no more than the group has left, and what both used is what the group has used."""
+    """A judge's budget is no more than the group has left, and the group has used what both judges used."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging, "costMicro": 100}
@@ -737,7 +737,7 @@ async def what_a_rungs_task_used_is_counted_once_above(under: Coordinator) -> No
 
 @coordinator("RUNG-1")
 async def an_irreversible_task_ends_with_abort(under: Coordinator) -> None:
-    """A ladder that ends in `first_wins` is `malformed` where the task's effect is irreversible."""
+    """A ladder that ends in `first_wins` is `malformed` if the task's effect is irreversible."""
     client = await under.peer()
     spec = {"redundancy": {"n": 2, "policy": ladder("majority", "first_wins")}, "effect": "irreversible"}
     await client.refused("malformed", "task.delegate", **client.delegation(under.skill(), spec=spec))
@@ -745,7 +745,7 @@ async def an_irreversible_task_ends_with_abort(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-8", also=("CONFLICT-7",))
 async def an_irreversible_outcome_waits_for_an_appeal(under: Coordinator) -> None:
-    """Where the effect is irreversible the outcome waits; an author appeals once, and the ladder goes on above."""
+    """If the effect is irreversible, the outcome waits; an author appeals once, and the ladder goes on above."""
     rungs = ladder("majority", {"strategy": "human", "timeoutMs": 300, "onTimeout": "abort"}, "abort")
     group = await Group.of(under, policy=rungs, spec={"effect": "irreversible"})
     await group.answer("x", "y", "x")
@@ -790,7 +790,7 @@ async def a_raised_conflict_disputes_the_results_it_is_about(under: Coordinator)
 
 
 async def reported(under: Coordinator, client: Peer, *values: Any) -> list[str]:
-    """Have tasks done, each by an agent of its own, and return those that wait for a word, the first report first."""
+    """Have tasks done, each by its own agent, and return them, unconfirmed, in the order of their reports."""
     tasks = []
     for value in values:
         skill = under.skill()
@@ -803,7 +803,7 @@ async def reported(under: Coordinator, client: Peer, *values: Any) -> list[str]:
 
 
 async def raised(peer: Peer, kind: str, *subjects: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Raise a conflict and return what it is answered with."""
+    """Raise a conflict and return the body of the answer."""
     answer = await peer.request("conflict.raise", conflictKind=kind, subjects=list(subjects), **fields)
     check(answer.kind == "conflict.raised", "conflict.raised", answer)
     body: dict[str, Any] = answer.body
@@ -815,7 +815,7 @@ ONE, TWO = {"value": b"1"}, {"value": b"2"}
 
 @coordinator("CONFLICT-12", also=("CONFLICT-11", "CONFLICT-15"))
 async def a_raise_joins_what_is_open(under: Coordinator) -> None:
-    """It is about the result reported first; the raiser is a party; a raise of another principal about it joins."""
+    """It is about the result reported first; the raiser is a party; another principal's raise about it joins."""
     client, one, two = [await under.peer() for _ in range(3)]
     first, second, third = await reported(under, client, "x", "y", "z")
     answer = await raised(one, "result", {"task": second}, {"task": first})
@@ -843,7 +843,7 @@ def _hash_of(opened: Frame, task: str) -> str:
 
 @coordinator("CONFLICT-12", also=("CONFLICT-13", "RUNG-1"))
 async def a_raise_that_was_decided_is_answered_with_its_end(under: Coordinator) -> None:
-    """Of two instructions the first wins at once; the same raise again is that conflict, which is over."""
+    """Of two instructions the first wins at once; the same raise again returns that conflict, which is over."""
     client, peer = await under.peer(), await under.peer()
     (task,) = await reported(under, client, "x")
     answer = await raised(peer, "instruction", ONE, TWO, object=f"task:{task}")
@@ -855,7 +855,7 @@ async def a_raise_that_was_decided_is_answered_with_its_end(under: Coordinator) 
 
 @coordinator("CONFLICT-11", also=("CONFLICT-12",))
 async def one_conflict_is_open_about_a_kind_and_an_object(under: Coordinator) -> None:
-    """Values that two raise about one artifact are one conflict; about another kind they are another."""
+    """Values that two members raise about one artifact are one conflict; a raise of another kind is another."""
     client, one, two = [await under.peer() for _ in range(3)]
     (task,) = await reported(under, client, "x")
     about = f"task:{task}"
@@ -868,7 +868,7 @@ async def one_conflict_is_open_about_a_kind_and_an_object(under: Coordinator) ->
 
 @coordinator("CONFLICT-12", also=("LIMIT-11",))
 async def a_raise_that_says_nothing_is_refused(under: Coordinator) -> None:
-    """No object, a subject that is two things or there twice, equal subjects and one alone are `malformed`."""
+    """No object, a subject that is two things or occurs twice, equal subjects and a single one are `malformed`."""
     client, peer = await under.peer(), await under.peer()
     task, equal, fine = await reported(under, client, "x", "x", "y")
     about = {"object": f"task:{task}"}
@@ -888,7 +888,7 @@ async def a_raise_that_says_nothing_is_refused(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-12", also=("RUNG-3", "GROUP-2"))
 async def there_is_no_conflict_about_a_conflict(under: Coordinator) -> None:
-    """About a conflict, a judge's task in one and a group that is not decided a raise is `denied`."""
+    """A raise about a conflict, a judge's task in one, or a group that is not decided is `denied`."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     client, peer = await under.peer(), await under.peer()
@@ -909,7 +909,7 @@ async def there_is_no_conflict_about_a_conflict(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-12", also=("ACCEPT-6",))
 async def a_worker_contests_a_rejection(under: Coordinator) -> None:
-    """The worker of a result that was rejected raises it alone, by rule `r4`; another is `forbidden` to."""
+    """The worker of a rejected result raises it alone, by rule `r4`; another agent is `forbidden` to."""
     skill = under.skill()
     worker, client, other = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill)
@@ -923,7 +923,7 @@ async def a_worker_contests_a_rejection(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-12", also=("ERR-1",))
 async def a_raise_about_nothing_is_refused(under: Coordinator) -> None:
-    """A raise about a task nobody knows is `not_found`, one of no kind `malformed`."""
+    """A raise about an unknown task is `not_found`, one of an unknown kind `malformed`."""
     peer = await under.peer()
     await peer.refused(
         "not_found", "conflict.raise", conflictKind="result", subjects=[{"task": "no-such"}, {"task": "nor-this"}]
@@ -956,7 +956,7 @@ async def two_values_for_a_decision_are_a_conflict(under: Coordinator) -> None:
 
 
 async def told_of(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -> str | None:
-    """Write what loses, and return the conflict that the refusal names, or None."""
+    """Make a write that has to lose, and return the conflict that the refusal names, or None."""
     fields = {"key": peer.next_id()} | fields
     lost = await peer.request("context.write", contextId=context, ops=list(ops), **fields)
     check(lost.kind == "error" and lost.code == "conflict", "error conflict", lost)
@@ -966,7 +966,7 @@ async def told_of(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any)
 
 @coordinator("CONFLICT-14", also=("CTX-4",))
 async def not_every_write_that_lost_is_a_conflict(under: Coordinator) -> None:
-    """Two keys at once, a premise, `rebases`, a value of its own principal, the same value and another key are none."""
+    """Two keys, a premise, `rebases`, a value of the same principal, the same value and a plain key open none."""
     name, context = under.name("writer"), under.name("context")
     one, same, two = await under.peer(f"{name}#1"), await under.peer(f"{name}#2"), await under.peer()
     for rev in range(2):
@@ -989,7 +989,7 @@ async def not_every_write_that_lost_is_a_conflict(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-14", also=("CONFLICT-11",))
 async def who_insists_opens_a_conflict(under: Coordinator) -> None:
-    """The third write in a row for a revision that is gone does, by rule `c1`; a repeat and a newer revision do not."""
+    """The third write in a row for a past revision does, by rule `c1`; a repeat and a newer revision do not."""
     context, (one, two) = under.name("context"), [await under.peer() for _ in range(2)]
     for rev in range(3):
         op = {"key": "a", "ifRev": rev, "value": b'"%d"' % rev}
@@ -1005,7 +1005,7 @@ async def who_insists_opens_a_conflict(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-14", also=("CTX-5", "CONFLICT-6"), needs=(Need.OPERATOR,))
 async def one_key_is_not_written_while_it_is_decided(under: Coordinator) -> None:
-    """About a guarded key: a right write names the conflict, another key is written; soon after its end none opens."""
+    """A correct write to the key names the conflict, another key is written; soon after its end none opens."""
     context, operator = under.name("context"), await under.operator()
     one, two = await under.peer(), await under.peer()
 
@@ -1030,7 +1030,7 @@ async def one_key_is_not_written_while_it_is_decided(under: Coordinator) -> None
 
 @coordinator("CONFLICT-17", also=("WAIT-2",))
 async def a_broken_circle_is_noted(under: Coordinator) -> None:
-    """A circle of two waits is a conflict of kind `resource` by rule `s2`, over at once, for the one that goes on."""
+    """A circle of two waits is a conflict of kind `resource` by rule `s2`, over at once, for the wait that goes on."""
     names = sorted(under.name("a") for _ in range(2))
     one, two = await under.peer(), await under.peer()
     for peer, name in zip((one, two), names, strict=True):
@@ -1064,7 +1064,7 @@ async def two_processes_of_one_agent_are_a_conflict(under: Coordinator) -> None:
 
 @coordinator("RUNG-5", also=("CONFLICT-13", "CONFLICT-14", "RUNG-1"))
 async def who_delegated_outranks_who_works(under: Coordinator) -> None:
-    """Of two values for a decision, neither of which can be merged, the delegator's stands over its worker's."""
+    """Of two values for a decision that cannot be merged, the delegator's stands over its worker's."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, contextId=context)
@@ -1117,7 +1117,7 @@ def patch_of(of: str, path: str, *, base: str = "r1", value: int = 1) -> bytes:
 
 @coordinator("PATCH-3", also=("PATCH-1", "PATCH-2", "CONFLICT-11", "COMPARE-3"))
 async def two_patches_of_one_place_collide(under: Coordinator) -> None:
-    """Two results of one context that patch the same place of one base are a conflict by rule `a1`, told to both."""
+    """Two results in one context that patch the same place of one base are a conflict by rule `a1`, told to both."""
     skill, context, thing = under.skill(), under.name("context"), under.name("thing")
     credit = {"tasks": 1, "frames": 256}
     worker, other = [await under.peer(skills=(skill,), credit=credit) for _ in range(2)]
@@ -1139,7 +1139,7 @@ async def two_patches_of_one_place_collide(under: Coordinator) -> None:
 
 @coordinator("PATCH-2", also=("PATCH-3",))
 async def patches_of_other_places_or_bases_do_not_collide(under: Coordinator) -> None:
-    """Of results that patch another place, another base or another thing each is accepted by itself."""
+    """Results that patch another place, another base or another thing are each accepted."""
     skill, context, thing = under.skill(), under.name("context"), under.name("thing")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     for number, (of, path, base) in enumerate(

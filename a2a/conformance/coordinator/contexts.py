@@ -22,7 +22,7 @@ async def write(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -
 
 
 async def written(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -> dict[str, int]:
-    """Write, and return the revisions that came of it."""
+    """Write, and return the new revisions."""
     answer = await write(peer, context, *ops, **fields)
     check(answer.kind == "context.written", "context.written", answer)
     revs: dict[str, int] = answer.body["revs"]
@@ -38,20 +38,20 @@ async def read(peer: Peer, context: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 def value_of(revision: dict[str, Any]) -> Any:
-    """Return the JSON value of a revision, None where it has none."""
+    """Return the JSON value of a revision, or None."""
     payload = as_bytes(revision.get("payload"))
     return json.loads(payload) if payload else None
 
 
 def refused_for(answer: Frame, code: str) -> dict[str, Any]:
-    """See that a write was refused with a code, and return the error's data."""
+    """Check that a write was refused with a code, and return the error's data."""
     check(answer.kind == "error" and answer.code == code, f"error {code}", answer)
     return answer.body.get("data") or {}
 
 
 @coordinator("CTX-1", also=("AUTH-6",))
 async def names_the_author_of_each_revision(under: Coordinator) -> None:
-    """What one member wrote another reads, with the author's name and what the reason was."""
+    """A member reads what another wrote, with the author's name and the reason."""
     one, two, context = await under.peer(f"{under.name()}#1"), await under.peer(), under.name("context")
     await written(one, context, {"key": "a", "value": b'{"x": 1}'}, reason="because")
     values = await read(two, context)
@@ -76,7 +76,7 @@ async def counts_revisions_over_a_delete(under: Coordinator) -> None:
 
 @coordinator("CTX-3")
 async def applies_a_patch(under: Coordinator) -> None:
-    """A JSON Patch adds, replaces, tests and removes; what comes of it is in canonical form."""
+    """A JSON Patch adds, replaces, tests and removes; the new value is in canonical form."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "a", "value": b'{"list": [1], "old": true, "a/b": {"~": 0}}'})
     patch = [
@@ -93,7 +93,7 @@ async def applies_a_patch(under: Coordinator) -> None:
 
 @coordinator("CTX-3")
 async def a_write_is_accepted_as_a_whole_or_not_at_all(under: Coordinator) -> None:
-    """Where the second operation does not apply the first one changes nothing; the error names which."""
+    """If the second operation does not apply, the first changes nothing; the error names which."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "b", "value": b"{}"})
     test = json.dumps([{"op": "test", "path": "", "value": {"other": 1}}]).encode()
@@ -108,7 +108,7 @@ async def a_write_is_accepted_as_a_whole_or_not_at_all(under: Coordinator) -> No
 
 @coordinator("CTX-3")
 async def a_write_says_one_thing_of_each_key(under: Coordinator) -> None:
-    """Two operations on one key, and one that says two things or nothing of it, are `malformed`; nothing is written."""
+    """Two operations on one key, and an operation with two values or none, are `malformed`; nothing is written."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "a", "value": b"1"})
     for ops in (
@@ -123,7 +123,7 @@ async def a_write_says_one_thing_of_each_key(under: Coordinator) -> None:
 
 @coordinator("CTX-3", also=("CTX-4",))
 async def who_patches_in_vain_is_told_what_is_there(under: Coordinator) -> None:
-    """A patch that does not apply is told author and value; a second delete that nothing is there, and no value."""
+    """A patch that fails is told author and value; a delete or patch of a deleted key is told no value."""
     one, two, context = await under.peer(), await under.peer(), under.name("context")
     await written(one, context, {"key": "a", "value": b"{}"})
     patch = json.dumps([{"op": "add", "path": "/x", "value": 1}, {"op": "remove", "path": "/none"}]).encode()
@@ -139,7 +139,7 @@ async def who_patches_in_vain_is_told_what_is_there(under: Coordinator) -> None:
 
 @coordinator("CTX-4")
 async def compares_and_sets_several_keys_at_once(under: Coordinator) -> None:
-    """A write for revisions that are there passes; where one is another, it is refused whole and told which."""
+    """A write for the current revisions passes; if one has moved, the whole write is refused and told which."""
     one, two, context = await under.peer(), await under.peer(), under.name("context")
     await written(one, context, {"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
     await written(one, context, {"key": "a", "ifRev": 1, "value": b"2"}, {"key": "new", "ifRev": 0, "value": b"2"})
@@ -195,7 +195,7 @@ async def no_update_is_lost_between_two_writers(under: Coordinator) -> None:
 
 @coordinator("CTX-5")
 async def decisions_and_guarded_keys_are_written_for_a_revision(under: Coordinator) -> None:
-    """A key under `decisions/`, one marked so and a guarded one refuse a write without `ifRev`, also once deleted."""
+    """A key under `decisions/`, one marked as a decision and a guarded key need `ifRev`, even after a delete."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "decisions/a", "ifRev": 0, "value": b"1"})
     await written(peer, context, {"key": "b", "ifRev": 0, "value": b"1", "decision": True})
@@ -209,7 +209,7 @@ async def decisions_and_guarded_keys_are_written_for_a_revision(under: Coordinat
 
 @coordinator("CTX-5")
 async def a_decision_stays_one(under: Coordinator) -> None:
-    """What one write marks stays marked where a later one does not say so, and is shown; the first needs `ifRev`."""
+    """A mark stays if a later write does not repeat it, and is shown; even the first write needs `ifRev`."""
     peer, context = await under.peer(), under.name("context")
     marks: dict[str, dict[str, bool]] = {"decisions/a": {}, "b": {"decision": True}, "c": {"guarded": True}}
     for key, mark in marks.items():
@@ -225,7 +225,7 @@ async def a_decision_stays_one(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("RPC-4",))
 async def a_write_again_is_a_repeat(under: Coordinator) -> None:
-    """The same write under its key is done once; the key with another value is `idempotency_mismatch`."""
+    """A repeated write under its key is done once; the key with another value is `idempotency_mismatch`."""
     peer, context = await under.peer(), under.name("context")
     for _ in range(2):
         check(await written(peer, context, {"key": "a", "value": b"1"}, key="one") == {"a": 1}, "revision 1", "")
@@ -235,7 +235,7 @@ async def a_write_again_is_a_repeat(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("RPC-4",))
 async def a_writes_key_is_its_principals(under: Coordinator) -> None:
-    """Another process of the principal repeats a write; under the key of another principal's one writes anew."""
+    """Another process of the principal repeats a write; another principal writes anew under the same key."""
     name, context = under.name("writer"), under.name("context")
     one, two, other = await under.peer(f"{name}#1"), await under.peer(f"{name}#2"), await under.peer()
     ops = ({"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
@@ -248,7 +248,7 @@ async def a_writes_key_is_its_principals(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("RPC-4",))
 async def a_repeat_says_all_that_the_write_said(under: Coordinator) -> None:
-    """Another revision, premise, reason or attempt under a key is a mismatch; a repeat is one when all moved on too."""
+    """Another revision, premise, reason or attempt is a mismatch; a repeat is one even after everything moved on."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, contextId=context)).task)
@@ -271,7 +271,7 @@ async def a_repeat_says_all_that_the_write_said(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("FENCE-7", "LEASE-4"))
 async def a_lapsed_attempt_may_write(under: Coordinator) -> None:
-    """An attempt whose lease has lapsed writes while nobody else has one; for no task it is `not_found`."""
+    """An attempt whose lease has lapsed writes while nobody else has the task; for no task it is `not_found`."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 300, "offerMs": 60_000, "heartbeatMs": 100}
@@ -288,7 +288,7 @@ async def a_lapsed_attempt_may_write(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("FENCE-7", "AUTH-4"))
 async def a_write_of_an_attempt_needs_its_fence(under: Coordinator) -> None:
-    """A write in the name of an attempt passes under its fence alone, and shows task and fence."""
+    """A write for an attempt passes under its fence alone, and shows task and fence."""
     skill, context = under.skill(), under.name("context")
     worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill, contextId=context)
@@ -321,7 +321,7 @@ async def reads_keys_prefixes_revisions_and_history(under: Coordinator) -> None:
 
 @coordinator("CTX-7")
 async def reads_what_was_deleted(under: Coordinator) -> None:
-    """A prefix shows deleted keys too, with their history; a read at the revision of a delete shows that."""
+    """A prefix shows deleted keys too, with their history; a read at the revision of a delete shows the delete."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "x/a", "value": b"1"}, {"key": "x/b", "value": b"2"})
     await written(peer, context, {"key": "x/a", "delete": True})
@@ -338,7 +338,7 @@ async def reads_what_was_deleted(under: Coordinator) -> None:
 
 @coordinator("CTX-7")
 async def a_read_that_contradicts_itself_is_malformed(under: Coordinator) -> None:
-    """Keys and a prefix, `atRev` of two keys, of none, and with the history."""
+    """Keys with a prefix, and `atRev` with two keys, with none and with the history, are `malformed`."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
     wrong: tuple[dict[str, Any], ...] = (
@@ -353,7 +353,7 @@ async def a_read_that_contradicts_itself_is_malformed(under: Coordinator) -> Non
 
 @coordinator("CTX-7")
 async def an_answer_that_ends_early_goes_on(under: Coordinator) -> None:
-    """Sixty values of 60,000 bytes are read one answer after the other, each key once and in order."""
+    """Sixty values of 60,000 bytes are read in several answers, each key once and in order."""
     peer, context = await under.peer(), under.name("context")
     keys = [f"{number:02}" for number in range(60)]
     value = b'"' + b"x" * min(60_000, peer.payload_max_bytes // 2) + b'"'
@@ -374,7 +374,7 @@ async def an_answer_that_ends_early_goes_on(under: Coordinator) -> None:
 
 @coordinator("CTX-8", also=("CTX-9",))
 async def tells_a_watcher_every_write_once_in_order(under: Coordinator) -> None:
-    """A watch with a prefix is told each write before and after it, of its keys alone; `stop` ends it."""
+    """A watch with a prefix gets each write before and after it, its own keys only; `stop` ends it."""
     peer, watcher, context = await under.peer(), await under.peer(), under.name("context")
     await written(peer, context, {"key": "x/0", "value": b"0"})
     await written(peer, context, {"key": "x/1", "value": b"1"}, {"key": "other", "value": b"1"})
@@ -394,7 +394,7 @@ async def tells_a_watcher_every_write_once_in_order(under: Coordinator) -> None:
 
 @coordinator("CTX-8")
 async def an_event_shows_what_a_write_wrote(under: Coordinator) -> None:
-    """Two watchers are told all keys of a write, with author, reason and value; one that was replaced is left out."""
+    """Two watchers get all keys of a write, with author, reason and value; a value replaced since is left out."""
     peer, context = await under.peer(), under.name("context")
     watchers = [await under.peer() for _ in range(2)]
     for watcher in watchers:
@@ -417,7 +417,7 @@ async def an_event_shows_what_a_write_wrote(under: Coordinator) -> None:
 
 @coordinator("CTX-9")
 async def each_prefix_is_a_watch_of_its_own(under: Coordinator) -> None:
-    """A second watch of a prefix takes the place of the first, from its own place on; one of another prefix stays."""
+    """A second watch of a prefix replaces the first, from its own place on; one of another prefix stays."""
     peer, watcher, context = await under.peer(), await under.peer(), under.name("context")
     await written(peer, context, {"key": "x/1", "value": b"1"})
     request = {"contextId": context, "prefix": "x/"}
@@ -439,7 +439,7 @@ async def each_prefix_is_a_watch_of_its_own(under: Coordinator) -> None:
 
 @coordinator("CTX-8")
 async def a_read_and_a_watch_from_it_miss_nothing(under: Coordinator) -> None:
-    """A watch from the `lsn` of a read tells what was written since, and nothing from before."""
+    """A watch from the `lsn` of a read gets what was written since, and nothing from before."""
     peer, context = await under.peer(), under.name("context")
     await written(peer, context, {"key": "a", "value": b"1"})
     answer = await peer.request("context.read", contextId=context)
@@ -452,7 +452,7 @@ async def a_read_and_a_watch_from_it_miss_nothing(under: Coordinator) -> None:
 
 @coordinator("CTX-10", also=("ACCEPT-7", "CONFLICT-16"))
 async def a_result_on_a_decision_that_moved_waits(under: Coordinator) -> None:
-    """With the evaluator `auto` a result whose basis has moved waits for its delegator, who is told what moved."""
+    """With the evaluator `auto`, a result whose basis has moved waits for its delegator, who is told what moved."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     await written(client, context, {"key": "decisions/a", "ifRev": 0, "value": b"1"})
@@ -475,7 +475,7 @@ async def a_result_on_a_decision_that_moved_waits(under: Coordinator) -> None:
 
 @coordinator("CTX-10")
 async def decisions_alone_hold_a_result_up_and_each_of_them(under: Coordinator) -> None:
-    """Of a basis whose keys all moved the decisions are named, also one marked so; a key that is none holds nothing."""
+    """Of a basis whose keys all moved, only the decisions are named, marked ones too; other keys hold up nothing."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     for key, mark in (("a", {}), ("b", {"decision": True}), ("decisions/c", {})):
@@ -495,7 +495,7 @@ async def decisions_alone_hold_a_result_up_and_each_of_them(under: Coordinator) 
 
 @coordinator("LIMIT-10")
 async def keeps_at_least_sixteen_revisions(under: Coordinator) -> None:
-    """After twenty writes the newest 16 revisions are read with their values; the first is `gone`, its author known."""
+    """After twenty writes the newest 16 revisions have values; the first may be `gone`, but its author is known."""
     peer, context = await under.peer(), under.name("context")
     for number in range(1, 21):
         await written(peer, context, {"key": "a", "value": str(number).encode()})

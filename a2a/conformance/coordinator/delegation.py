@@ -37,7 +37,7 @@ async def goes_through_its_states_one_generation_at_a_time(under: Coordinator) -
 
 @coordinator("STATE-3")
 async def a_task_that_was_leased_shows_working_while_it_waits_again(under: Coordinator) -> None:
-    """A task that waits shows TASK_STATE_SUBMITTED; once it was leased it shows TASK_STATE_WORKING."""
+    """A queued task shows TASK_STATE_SUBMITTED, and once it was leased TASK_STATE_WORKING."""
     skill = under.skill()
     client = await under.peer()
     created = await client.delegate(skill)
@@ -85,7 +85,7 @@ async def creates_a_task_and_says_so(under: Coordinator) -> None:
 
 @coordinator("TASK-2")
 async def the_hash_covers_spec_and_input_alone(under: Coordinator) -> None:
-    """The same key with the same spec, its fields in another order, and other timers is the same task."""
+    """The same key with the same spec, its fields reordered, and other timers is the same task."""
     client, skill = await under.peer(), under.skill()
     first = client.delegation(skill, 1, key="one")
     first["spec"] = {"skill": skill, "effect": "pure", "priority": 3}
@@ -97,7 +97,7 @@ async def the_hash_covers_spec_and_input_alone(under: Coordinator) -> None:
 
 @coordinator("TASK-3", also=("RPC-4",))
 async def a_key_stands_for_one_task(under: Coordinator) -> None:
-    """The same key again is answered with the task as it is now, also after it has completed."""
+    """A repeated key is answered with the task as it is now, even after it has completed."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, "x", key="one")
@@ -111,7 +111,7 @@ async def a_key_stands_for_one_task(under: Coordinator) -> None:
 
 @coordinator("TASK-4")
 async def the_same_key_with_other_work_is_refused(under: Coordinator) -> None:
-    """The key with another input is refused with `idempotency_mismatch`; nothing is made."""
+    """The key with another input is refused with `idempotency_mismatch`; no task is made."""
     client, skill = await under.peer(), under.skill()
     made = await client.delegate(skill, "x", key="one")
     other = client.delegation(skill, "y", key="one")
@@ -124,7 +124,7 @@ async def the_same_key_with_other_work_is_refused(under: Coordinator) -> None:
 
 @coordinator("TASK-5")
 async def keys_are_the_principals_own(under: Coordinator) -> None:
-    """Two principals use one key for two tasks; two processes of one principal for one."""
+    """Two principals use one key for two tasks; two processes of one principal use it for one."""
     skill, name = under.skill(), under.name("client")
     one, two = await under.peer(f"{name}#1"), await under.peer(f"{name}#2")
     other = await under.peer()
@@ -137,7 +137,7 @@ async def keys_are_the_principals_own(under: Coordinator) -> None:
 
 @coordinator("TASK-6", also=("AUTH-4", "FENCE-7"))
 async def a_sub_task_needs_the_parents_fence(under: Coordinator) -> None:
-    """A sub-task under somebody else's, an old, an impossible fence or no task is refused as each says."""
+    """A sub-task under another agent's fence, an old or an impossible one, or no task is refused accordingly."""
     skill = under.skill()
     worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill)
@@ -153,7 +153,7 @@ async def a_sub_task_needs_the_parents_fence(under: Coordinator) -> None:
 
 @coordinator("TASK-6", also=("LEASE-8",))
 async def a_lapsed_attempt_makes_a_sub_task(under: Coordinator) -> None:
-    """Under a fence whose lease has lapsed a sub-task is made, as nobody else has the task."""
+    """A sub-task is made under a lapsed lease's fence while nobody else has the task."""
     client, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
     await ok(worker, "agent.update", status="draining")
     await client.request("task.watch", task=offer.task)
@@ -163,7 +163,7 @@ async def a_lapsed_attempt_makes_a_sub_task(under: Coordinator) -> None:
 
 @coordinator("TASK-7")
 async def notices_go_to_the_process_that_came_last(under: Coordinator) -> None:
-    """Where another process of the principal delegates with the same key, it gets the review."""
+    """If another process of the principal delegates with the same key, it gets the review."""
     skill, name = under.skill(), under.name("client")
     worker, first = await under.peer(skills=(skill,)), await under.peer(f"{name}#1")
     created = await first.delegate(skill, "x", key="shared")
@@ -176,7 +176,7 @@ async def notices_go_to_the_process_that_came_last(under: Coordinator) -> None:
 
 @coordinator("TASK-7", also=("AUTH-5", "TREE-5"))
 async def a_sub_task_belongs_to_who_has_its_parent(under: Coordinator) -> None:
-    """The next attempt gets the review of what the one before delegated, unasked, and may confirm it."""
+    """The next attempt gets the review of a sub-task of the attempt before, unasked, and may confirm it."""
     skill, inner = under.skill(), under.skill("inner")
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG)
@@ -195,7 +195,7 @@ async def a_sub_task_belongs_to_who_has_its_parent(under: Coordinator) -> None:
 
 @coordinator("AUTH-5", also=("CANCEL-1",))
 async def who_has_the_parent_controls_the_sub_task(under: Coordinator) -> None:
-    """The next attempt cancels what the one before delegated; a stranger may not."""
+    """The next attempt cancels a sub-task that the attempt before delegated; a stranger may not."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await first.offered((await client.delegate(skill, timers=LONG)).task)
@@ -211,7 +211,7 @@ async def who_has_the_parent_controls_the_sub_task(under: Coordinator) -> None:
 
 @coordinator("TASK-8")
 async def a_sub_task_is_in_its_parents_context(under: Coordinator) -> None:
-    """A sub-task that names no context is in that of its parent; one that names another is in that."""
+    """A sub-task that names no context is in its parent's; one that names another is in that."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -225,7 +225,7 @@ async def a_sub_task_is_in_its_parents_context(under: Coordinator) -> None:
 
 @coordinator("TASK-9")
 async def a_named_lease_shortens_the_heartbeat(under: Coordinator) -> None:
-    """A task that names a lease alone is offered with a heartbeat of at most a third of it."""
+    """A task that names only a lease is offered with a heartbeat of at most a third of it."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     frame = client.frame("task.delegate", key="k", spec={"skill": skill}, payload=parts(1), timers={"leaseMs": 900})
@@ -280,7 +280,7 @@ async def the_worker_is_told_of_an_end_it_did_not_make(under: Coordinator) -> No
 
 @coordinator("TASK-11", also=("OFFER-1",))
 async def who_has_an_offer_is_told_of_the_end_too(under: Coordinator) -> None:
-    """An agent that was offered a task, and not granted it, gets `task.revoke` when the task is cancelled."""
+    """An agent with an offer that is not granted gets `task.revoke` when the task is cancelled."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG | {"leaseMs": 300}, limits={"losses": 100})
@@ -294,7 +294,7 @@ async def who_has_an_offer_is_told_of_the_end_too(under: Coordinator) -> None:
 
 @coordinator("TASK-12")
 async def a_task_whose_delegator_is_gone_is_cancelled_where_it_said_so(under: Coordinator) -> None:
-    """With `onDelegatorLoss: cancel` and a `lossMs` the task is canceled soon after its delegator has left."""
+    """With `onDelegatorLoss: cancel` and a `lossMs`, the task is canceled soon after its delegator has left."""
     name, watcher = under.name("client"), await under.peer()
     client = await under.peer(name)
     created = await client.delegate(under.skill(), onDelegatorLoss="cancel", lossMs=100)
@@ -306,8 +306,8 @@ async def a_task_whose_delegator_is_gone_is_cancelled_where_it_said_so(under: Co
 
 @coordinator("TASK-12", also=("CANCEL-2",))
 async def what_a_delegator_that_is_gone_leaves_behind(under: Coordinator) -> None:
-    """When `lossMs` is over an agent at work is told `coop`, with a grace; what was reported waits, and so does a task
-    with another `lossMs`."""
+    """After `lossMs` an agent at work is told `coop`, with a grace; a reported task waits, and so does a task with a
+    longer `lossMs`."""
     name, skill, watcher = under.name("client"), under.skill(), await under.peer()
     client, worker = await under.peer(name), await under.peer(skills=(skill,))
     loss: dict[str, Any] = {"onDelegatorLoss": "cancel", "lossMs": 200, "timers": LONG | {"cancelMs": 600_000}}
@@ -326,7 +326,7 @@ async def what_a_delegator_that_is_gone_leaves_behind(under: Coordinator) -> Non
 
 @coordinator("TASK-12")
 async def a_delegator_that_is_back_in_time_is_not_gone(under: Coordinator) -> None:
-    """A task is not canceled behind its `lossMs` where its delegator came back before, nor where another process of the
+    """A task is not canceled after its `lossMs` if its delegator came back before, or if another process of its
     principal was there all the time."""
     names = under.name("back"), under.name("two")
     loss: dict[str, Any] = {"onDelegatorLoss": "cancel", "lossMs": 1_500}
@@ -388,7 +388,7 @@ async def the_same_work_below_itself_is_a_cycle(under: Coordinator) -> None:
 
 @coordinator("TREE-2")
 async def a_cycle_may_lead_over_other_work(under: Coordinator) -> None:
-    """The skill and input of a task two levels above are a cycle too; the input alone, for another skill, is none."""
+    """The skill and input of a task two levels above are a cycle too; the same input for another skill is not."""
     outer, inner = under.skill("outer"), under.skill("inner")
     worker, client = await under.peer(skills=(outer, inner)), await under.peer()
     top = await worker.offered((await client.delegate(outer, "same", timers=LONG)).task)
@@ -418,7 +418,7 @@ async def a_sub_task_has_no_later_deadline_than_its_parent(under: Coordinator) -
 
 @coordinator("TREE-4")
 async def what_is_below_an_ended_task_is_cancelled_unless_it_says_otherwise(under: Coordinator) -> None:
-    """With the end of their parent one sub-task is canceled, a detached one goes on and is its delegator's."""
+    """When its parent ends, a sub-task is canceled; a detached one goes on and belongs to its delegator."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -437,7 +437,7 @@ async def what_is_below_an_ended_task_is_cancelled_unless_it_says_otherwise(unde
 
 @coordinator("TREE-4")
 async def what_is_abandoned_goes_on_and_needs_no_word(under: Coordinator) -> None:
-    """An abandoned sub-task completes with its result, whether it came before the parent's end or comes behind it."""
+    """An abandoned sub-task completes with its result, whether the result comes before or after the parent's end."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
     created = await client.delegate(skill, timers=LONG)
@@ -462,7 +462,7 @@ async def what_is_abandoned_goes_on_and_needs_no_word(under: Coordinator) -> Non
 
 @coordinator("TREE-4", also=("CANCEL-3",))
 async def a_cancel_goes_down_while_the_parent_winds_down(under: Coordinator) -> None:
-    """A cancel of a task at work asks the agents below it at once, and cooperatively."""
+    """A cancel of a task at work also asks the agents below it, at once and cooperatively."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -477,7 +477,7 @@ async def a_cancel_goes_down_while_the_parent_winds_down(under: Coordinator) -> 
 
 @coordinator("TREE-4", also=("CANCEL-2",))
 async def who_works_below_an_ended_task_is_told_to_stop(under: Coordinator) -> None:
-    """With the end of the parent the agent at work on a sub-task gets a cooperative `task.revoke`."""
+    """When the parent ends, the agent at work on a sub-task gets a cooperative `task.revoke`."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
     created = await client.delegate(skill, timers=LONG)
@@ -492,7 +492,7 @@ async def who_works_below_an_ended_task_is_told_to_stop(under: Coordinator) -> N
 
 @coordinator("TREE-5", also=("TASK-7",))
 async def the_next_attempt_finds_the_sub_tasks_by_their_keys(under: Coordinator) -> None:
-    """A second attempt is offered with the sub-tasks made so far, and delegates one again without making another."""
+    """A second attempt is offered with the sub-tasks made so far, and gets the same task for the same delegation."""
     skill, inner = under.skill(), under.skill("inner")
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -524,7 +524,7 @@ async def a_task_may_end_before_its_sub_tasks(under: Coordinator) -> None:
 
 @coordinator("BUDGET-1", also=("READ-3",))
 async def counts_each_attempt_once_with_the_most_it_told(under: Coordinator) -> None:
-    """Usage told by heartbeats and by the report counts once, with the greatest number."""
+    """Usage that heartbeats and the report tell counts once, at its greatest number."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -538,7 +538,7 @@ async def counts_each_attempt_once_with_the_most_it_told(under: Coordinator) -> 
 
 @coordinator("BUDGET-3")
 async def a_sub_task_reserves_what_it_may_use(under: Coordinator) -> None:
-    """Of a budget of 100 tokens 80 are reserved by one sub-task; another one of 30 is refused with `budget`."""
+    """Of a budget of 100 tokens one sub-task reserves 80; another of 30 is refused with `budget`."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 100})
@@ -566,7 +566,7 @@ async def bounds_how_many_sub_tasks_there_are(under: Coordinator) -> None:
 
 @coordinator("BUDGET-3", also=("BUDGET-1",))
 async def what_was_used_is_not_given_away(under: Coordinator) -> None:
-    """Of 100 a sub-task that ended used 70: one that names 31 is refused; with 30 given away, one that names none."""
+    """Of 100, an ended sub-task used 70: one of 31 is refused; after one of 30, one that names no budget is refused."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill, inner)), await under.peer()
     auto = {"acceptance": {"evaluator": "auto"}}
@@ -609,7 +609,7 @@ async def a_budget_is_shared_with_the_first_above_that_names_it(under: Coordinat
 
 @coordinator("BUDGET-2", also=("TREE-1",))
 async def bounds_how_many_levels_there_are_below(under: Coordinator) -> None:
-    """With `depth: 1` a sub-task is made and one below it refused with `budget`; with `depth: 0` none is made."""
+    """With `depth: 1` a sub-task is made, and one below it is refused with `budget`; with `depth: 0` none is made."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill, inner)), await under.peer()
     for levels in (1, 0):
@@ -624,7 +624,7 @@ async def bounds_how_many_levels_there_are_below(under: Coordinator) -> None:
 
 @coordinator("BUDGET-4", also=("LEASE-10",))
 async def warns_and_then_takes_the_attempt_away(under: Coordinator) -> None:
-    """At four fifths of a budget the lease says `budget_low`; at the whole the attempt is revoked for `budget`."""
+    """At four fifths of a budget the lease says `budget_low`; at all of it the attempt is revoked for `budget`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 100})
@@ -639,7 +639,7 @@ async def warns_and_then_takes_the_attempt_away(under: Coordinator) -> None:
 
 @coordinator("BUDGET-4", also=("BUDGET-2",))
 async def holds_attempts_against_the_budget_they_share(under: Coordinator) -> None:
-    """Two attempts of sub-tasks tell 50 and 30 tokens, the task above has 100: the second is told `budget_low`."""
+    """Attempts of two sub-tasks use 50 and 30 of the parent's 100 tokens: the second is told `budget_low`."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill, inner)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 100})
@@ -654,7 +654,7 @@ async def holds_attempts_against_the_budget_they_share(under: Coordinator) -> No
 
 @coordinator("BUDGET-5")
 async def a_task_with_nothing_left_fails(under: Coordinator) -> None:
-    """A task whose attempt used the whole budget and gave up fails with reason `budget`."""
+    """A task whose attempt used the whole budget and yielded fails with reason `budget`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 10})
@@ -665,7 +665,7 @@ async def a_task_with_nothing_left_fails(under: Coordinator) -> None:
 
 @coordinator("BUDGET-5", also=("BUDGET-2",))
 async def a_budget_of_zero_is_not_used_up_yet(under: Coordinator) -> None:
-    """A task with a budget of zero is offered, and completed by who uses nothing."""
+    """A task with a budget of zero is offered, and an agent that uses nothing completes it."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 0})

@@ -1,4 +1,4 @@
-"""Cases of sections 13 and 19: time, and what a refusal is."""
+"""Cases of sections 13 and 19: time and refusals."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ async def a_task_nobody_takes_fails_after_its_time(under: Coordinator) -> None:
 
 @coordinator("TIME-1", also=("ROUTE-6",))
 async def the_time_to_be_taken_runs_each_time_a_task_waits(under: Coordinator) -> None:
-    """With `queueMs` a task that was given back after that time waits for all of it once more, and then fails with
-    `no_capable_agent`."""
+    """A task given back after its `queueMs` waits for the whole time again, and then fails with `no_capable_agent`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG | {"queueMs": 1_500})
@@ -46,7 +45,7 @@ async def the_time_to_be_taken_runs_each_time_a_task_waits(under: Coordinator) -
 
 @coordinator("TIME-6", also=("LIMIT-8", "TIME-3"))
 async def an_offer_tells_the_time_to_the_deadline(under: Coordinator) -> None:
-    """An offer has what is left of the deadline, and the task shows it, and the task it tries anew."""
+    """An offer has what is left of the deadline; the task shows the deadline and the task that it redrives."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     first = await client.delegate(under.skill("nobody"))
@@ -75,21 +74,21 @@ async def a_task_fails_at_its_deadline(under: Coordinator) -> None:
 
 @coordinator("TIME-3")
 async def a_result_in_time_is_not_lost_to_the_deadline(under: Coordinator) -> None:
-    """A result that was reported before the deadline waits for its word behind it."""
+    """A result that was reported before the deadline still waits for its confirm after the deadline."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, limits={"deadlineMs": 300}, timers={"confirmMs": 60_000})
     await worker.admitted(await worker.offered(created.task))
     review = await client.reviewed(created.task)
     other = await client.delegate(under.skill(), limits={"deadlineMs": 400})
-    await client.settled(other.task, reason="deadline")  # a later deadline than the first one's has passed
+    await client.settled(other.task, reason="deadline")  # a deadline later than the first task's has passed
     answer = await client.confirm(review)
     check(answer.body.get("state") == "completed", "completed", answer)
 
 
 @coordinator("TIME-6", also=("MAIL-6",))
 async def what_travels_is_what_remains(under: Coordinator) -> None:
-    """An offer that is sent again names less time until the deadline than the first time."""
+    """An offer that is sent again names less time until the deadline than before."""
     name, skill = under.name("worker"), under.skill()
     client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
     worker.acknowledges = False
@@ -105,7 +104,7 @@ async def what_travels_is_what_remains(under: Coordinator) -> None:
 
 @coordinator("TIME-7")
 async def an_attempt_has_its_time(under: Coordinator) -> None:
-    """With `attemptMs` an attempt that gets on is revoked for `attempt` all the same."""
+    """With `attemptMs` an attempt that makes progress is still revoked for `attempt`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG | {"attemptMs": 200})
@@ -123,7 +122,7 @@ async def nothing_hangs_that_waits_for_an_answer(under: Coordinator) -> None:
     offer = await worker.offered((await client.delegate(skill, timers=timers)).task)
     await ok(worker, "task.ask", askNo=1, payload=b"[]", default=b"[]", timeoutMs=1_200, **at(offer))
     await worker.take("task.answer", task=offer.task, askNo=1)
-    # The coordinator's own clock goes on for a while before anybody looks: a task nobody takes fails.
+    # The coordinator's own clock has to go on before the check: a task nobody takes fails.
     after = await client.delegate(under.skill("nobody"), timers={"queueMs": 100})
     await client.settled(after.task, reason="no_capable_agent")
     await worker.nothing("task.revoke", task=offer.task)
@@ -132,7 +131,7 @@ async def nothing_hangs_that_waits_for_an_answer(under: Coordinator) -> None:
 
 @coordinator("ERR-1", also=("ERR-2",))
 async def refusals_have_a_code_of_the_list_and_a_detail(under: Coordinator) -> None:
-    """Refusals of many kinds have a code of the list, a detail in words, and are retryable as the list says."""
+    """Refusals of many kinds have a code of the list, a detail in words, and `retryable` as the list says."""
     client = await under.peer()
     created = await client.delegate(under.skill())
     refusals = [
@@ -165,7 +164,7 @@ async def a_frame_that_is_wrong_inside_does_not_stop_the_others(under: Coordinat
 
 @coordinator("ERR-3", also=("WIRE-2", "WIRE-12"))
 async def the_frames_in_front_of_what_cannot_be_read_are_taken(under: Coordinator) -> None:
-    """Of a message that breaks off behind a task's delegation the task is made, and the connection ends."""
+    """If a message breaks off after a delegation, the task is made, and the connection ends."""
     client, skill = await under.peer(), under.skill()
     frame = client.frame("task.delegate", **client.delegation(skill))
     await client.send_bytes(encode([frame], client.encoding) + (b'\n{"id"' if client.is_json else b"\x81"))
@@ -180,7 +179,7 @@ async def the_frames_in_front_of_what_cannot_be_read_are_taken(under: Coordinato
 
 @coordinator("ERR-4")
 async def a_refused_request_changes_nothing(under: Coordinator) -> None:
-    """Refused requests of many kinds leave a task's generation and state."""
+    """Refused requests of many kinds leave a task's generation and state unchanged."""
     skill = under.skill()
     worker, client, other = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill)
@@ -205,7 +204,7 @@ async def a_refused_request_changes_nothing(under: Coordinator) -> None:
 
 @coordinator("ERR-5", also=("ERR-6", "ERR-7"))
 async def keeps_who_wanted_what_and_might_not(under: Coordinator) -> None:
-    """A cancel by a stranger is shown with the task; of fifty the same within a minute at most two are."""
+    """A cancel by a stranger is shown with the task; of fifty alike within a minute, at most two are."""
     client, other = await under.peer(), await under.peer()
     created = await client.delegate(under.skill())
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Cases of section 4: who is who, the handshake, who may what."""
+"""Cases of section 4: identity, the handshake, and who may do what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 @coordinator("HELLO-1")
 async def refuses_what_comes_before_a_hello(under: Coordinator) -> None:
-    """A frame before the hello is answered `auth`, and the connection ends: a hello behind it comes too late."""
+    """A frame before the hello is answered `auth`, and the connection ends: a hello after it comes too late."""
     stranger = await under.connect()
     early = stranger.frame("task.list")
     await stranger.send_frames(early, stranger.frame("hello", **under.hello(under.name())))
@@ -36,7 +36,7 @@ async def agrees_on_the_newest_version_both_speak(under: Coordinator) -> None:
 
 @coordinator("HELLO-3")
 async def refuses_a_version_it_does_not_speak(under: Coordinator) -> None:
-    """A peer of version 2 alone gets `version`, with what the coordinator speaks in `data.versions`."""
+    """A peer that speaks only version 2 gets `version`, with the coordinator's versions in `data.versions`."""
     peer = await under.connect()
     error = await peer.refused("version", "hello", **under.hello(under.name(), versions=["2.0", "2.4"]))
     spoken = (error.body.get("data") or {}).get("versions")
@@ -46,14 +46,14 @@ async def refuses_a_version_it_does_not_speak(under: Coordinator) -> None:
 
 @coordinator("HELLO-3")
 async def turns_on_no_feature_it_does_not_have(under: Coordinator) -> None:
-    """A feature nobody defined is not among those that are on."""
+    """A feature that the specification does not define is not turned on."""
     peer = await under.peer(features=["no-such-feature"])
     check("no-such-feature" not in peer.welcome.body.get("features", []), "no such feature", peer.welcome)
 
 
 @coordinator("HELLO-4")
 async def welcomes_first(under: Coordinator) -> None:
-    """The welcome of an agent for whom an entry waits in the mailbox is its first frame."""
+    """For an agent with an entry in its mailbox, the welcome is still the first frame."""
     name, skill = under.name("worker"), under.skill()
     worker = await under.peer(name, skills=(skill,))
     worker.acknowledges = False
@@ -70,7 +70,7 @@ async def welcomes_first(under: Coordinator) -> None:
 
 @coordinator("HELLO-5")
 async def a_refused_hello_leaves_the_agent_connected(under: Coordinator) -> None:
-    """A hello with a wrong secret ends its own connection alone; the agent it names goes on."""
+    """A hello with a wrong secret ends only its own connection; the agent it names goes on."""
     name = under.name()
     peer = await under.peer(name)
     thief = await under.connect()
@@ -97,7 +97,7 @@ async def keeps_an_attempt_that_is_held(under: Coordinator) -> None:
 
 @coordinator("HELLO-6", also=("LEASE-1", "LEASE-8"))
 async def a_lapsed_attempt_that_is_held_goes_on(under: Coordinator) -> None:
-    """An agent that comes back with an attempt whose lease has lapsed is told `keep`, and how long: it has revived."""
+    """An agent that comes back with a lapsed attempt is told `keep` and its lease: the attempt has revived."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9), await under.peer()
     created = await client.delegate(skill, timers={"leaseMs": 600, "offerMs": 60_000}, limits={"losses": 100})
@@ -115,13 +115,13 @@ async def a_lapsed_attempt_that_is_held_goes_on(under: Coordinator) -> None:
 
 @coordinator("HELLO-6", also=("LEASE-1",))
 async def the_lease_of_what_is_held_runs_anew(under: Coordinator) -> None:
-    """`leaseMs` of a held attempt whose lease runs is a whole lease again."""
+    """A held attempt whose lease runs has a whole lease again in `leaseMs`."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, timers=LONG | {"leaseMs": 60_000})).task)
     await worker.heartbeat(offer)
     worker.cut()
-    await asyncio.sleep(0.5)  # which a lease that runs on would have less
+    await asyncio.sleep(0.5)  # a lease that ran on would have that much less
     back = await under.peer(name, skills=(skill,), held=[{"task": offer.task, "fence": offer.fence}])
     told = (back.welcome.body.get("held") or [{}])[0]
     check(59_750 < count(told.get("leaseMs")) <= 60_000, "leaseMs 60,000", back.welcome)
@@ -129,7 +129,7 @@ async def the_lease_of_what_is_held_runs_anew(under: Coordinator) -> None:
 
 @coordinator("HELLO-6")
 async def tells_an_attempt_without_authority_from_a_task_nobody_knows(under: Coordinator) -> None:
-    """A held attempt that has ended is `stale`, one of no task `unknown`, in the order of the hello."""
+    """A held attempt that has ended is `stale`, one of an unknown task `unknown`, in the order of the hello."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,)), await under.peer()
     created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
@@ -144,7 +144,7 @@ async def tells_an_attempt_without_authority_from_a_task_nobody_knows(under: Coo
 
 @coordinator("DURABLE-7", also=("HELLO-6",))
 async def a_fence_that_was_made_up_stops_nobody(under: Coordinator) -> None:
-    """Held fences from behind the end of the ledger, with no proof or another fence's, are `stale` or `unknown`."""
+    """Held fences beyond the end of the ledger, with no proof or another fence's, are `stale` or `unknown`."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -164,7 +164,7 @@ async def a_fence_that_was_made_up_stops_nobody(under: Coordinator) -> None:
 
 @coordinator("HELLO-7", also=("LEASE-4",))
 async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordinator) -> None:
-    """Another instance that does not hold the attempt makes its lease lapse: the task is offered anew at once."""
+    """Another instance that does not hold the attempt makes its lease lapse: the task is offered again at once."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers={"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000})
@@ -180,7 +180,7 @@ async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordi
 
 @coordinator("HELLO-7", also=("OFFER-1",))
 async def an_offer_that_a_restarted_agent_does_not_hold_is_withdrawn(under: Coordinator) -> None:
-    """Another instance of an agent that has an offer does not keep it: nobody waits for `offerMs`."""
+    """A new instance of an agent does not keep the old one's offer: the task does not wait for `offerMs`."""
     name, skill = under.name("worker"), under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(
@@ -198,7 +198,7 @@ async def an_offer_that_a_restarted_agent_does_not_hold_is_withdrawn(under: Coor
 
 @coordinator("HELLO-7", also=("ASK-3",))
 async def an_agent_that_restarts_with_its_work_gets_its_answers_again(under: Coordinator) -> None:
-    """Another instance that holds the attempt gets the answer to its question, though the first one has taken it in."""
+    """A new instance that holds the attempt gets the answer to its question, even if the old one acknowledged it."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -227,7 +227,7 @@ async def the_newest_connection_of_an_agent_is_the_one(under: Coordinator) -> No
 
 @coordinator("HELLO-8")
 async def the_same_instance_may_connect_again(under: Coordinator) -> None:
-    """Where the same instance connects again, the older connection's `bye` has reason `connected again`."""
+    """If the same instance connects again, the older connection's `bye` has reason `connected again`."""
     name = under.name()
     older = await under.peer(name, instanceId="one", incarnation=9_000_000)
     await under.peer(name, instanceId="one", incarnation=9_000_000)
@@ -257,7 +257,7 @@ async def refuses_a_second_hello(under: Coordinator) -> None:
 
 @coordinator("HELLO-11")
 async def a_drained_agents_work_goes_to_another(under: Coordinator) -> None:
-    """`bye` with `drain` hands its attempt to another agent at once, and counts as no loss."""
+    """`bye` with `drain` passes the agent's attempt to another agent at once, and counts as no loss."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers={"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000})
@@ -272,7 +272,7 @@ async def a_drained_agents_work_goes_to_another(under: Coordinator) -> None:
 
 @coordinator("HELLO-11", also=("OFFER-5", "LIMIT-4"))
 async def what_a_drained_agent_was_offered_goes_to_another(under: Coordinator) -> None:
-    """With `bye` and `drain` an offer that is not current goes on, as no decline, and a task in `canceling` ends."""
+    """After `bye` with `drain` an offer that is not current goes on, as no decline, and a task in `canceling` ends."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     old = await under.peer(name, skills=(skill,))
     lost = await client.delegate(skill, 1, timers=LONG, limits={"declines": 1})
@@ -295,7 +295,7 @@ async def what_a_drained_agent_was_offered_goes_to_another(under: Coordinator) -
 
 @coordinator("HELLO-13")
 async def closes_a_connection_that_says_nothing(under: Coordinator) -> None:
-    """A connection on which no hello came is closed after 5 s, and not before."""
+    """A connection without a hello is closed after 5 s, and not before."""
     silent = await under.connect()
     started = asyncio.get_running_loop().time()
     await silent.ended(within=10.0)
@@ -313,7 +313,7 @@ async def refuses_an_id_that_is_none(under: Coordinator) -> None:
 
 @coordinator("ID-2", also=("AUTH-5",))
 async def another_process_of_the_principal_may_confirm(under: Coordinator) -> None:
-    """What `name#1` delegated is confirmed by `name#2`; `other` is refused with `forbidden`."""
+    """`name#2` confirms what `name#1` delegated; `other` is refused with `forbidden`."""
     name, skill = under.name(), under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer(f"{name}#1")
     created = await client.delegate(skill)
@@ -342,7 +342,7 @@ async def issues_a_secret_once_and_holds_the_principal_to_it(under: Coordinator)
 
 @coordinator("ID-4")
 async def binds_a_principal_to_the_secret_it_shows(under: Coordinator) -> None:
-    """A first hello that shows a secret is issued none; a hello of the principal with another one is refused."""
+    """A first hello that shows a secret is issued none; the principal's hello with another secret is refused."""
     name = under.name()
     first = await under.peer(f"{name}#1")
     check(first.welcome.body.get("secret") is None, "no secret in the welcome", first.welcome)
@@ -361,7 +361,7 @@ async def refuses_an_older_incarnation(under: Coordinator) -> None:
 
 @coordinator("ID-6")
 async def knows_the_newest_incarnation_of_a_card_after_its_agent_has_left(under: Coordinator) -> None:
-    """An agent with a card on file is refused with `denied` under a lower incarnation while nobody else is there."""
+    """An agent with a card on file is refused with `denied` under a lower incarnation, even if it is not connected."""
     name, skill = under.name(), under.skill()
     newer = await under.peer(name, skills=(skill,), instanceId="newer", incarnation=8)
     await newer.request("bye")
@@ -381,7 +381,7 @@ async def refuses_another_instance_of_the_same_incarnation(under: Coordinator) -
 
 @coordinator("ID-8")
 async def nothing_is_lost_with_a_connection(under: Coordinator) -> None:
-    """A client whose connection broke finds its task where it was, and gets its result by mailbox."""
+    """A client whose connection broke finds its task as it was, and gets its result by mailbox."""
     name, skill = under.name("client"), under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer(name)
     created = await client.delegate(skill)
@@ -416,7 +416,7 @@ async def the_operators_token_makes_an_operator(under: Coordinator) -> None:
 
 @coordinator("AUTH-2")
 async def a_wrong_operators_token_admits_nobody(under: Coordinator) -> None:
-    """A hello with a wrong `operatorToken` is refused with `auth` and not taken for a member's."""
+    """A hello with a wrong `operatorToken` is refused with `auth`, not admitted as a member's."""
     peer = await under.connect()
     await peer.refused("auth", "hello", **under.hello(under.name(), operatorToken="wrong"))
     await peer.ended()
@@ -424,7 +424,7 @@ async def a_wrong_operators_token_admits_nobody(under: Coordinator) -> None:
 
 @coordinator("AUTH-4", also=("FENCE-5", "FENCE-7"))
 async def a_fence_in_other_hands_is_nobodys(under: Coordinator) -> None:
-    """Under the right fence an agent it was not minted for can neither keep, accept nor report the attempt."""
+    """Under the right fence, an agent it was not minted for cannot keep, accept or report the attempt."""
     skill = under.skill()
     worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill)
@@ -439,7 +439,7 @@ async def a_fence_in_other_hands_is_nobodys(under: Coordinator) -> None:
 
 @coordinator("AUTH-5")
 async def only_who_delegated_may_cancel(under: Coordinator) -> None:
-    """A member that did not delegate a task is refused with `forbidden` when it cancels or answers for it."""
+    """A member that did not delegate a task is refused with `forbidden` when it cancels it."""
     skill = under.skill()
     client, other = await under.peer(), await under.peer()
     created = await client.delegate(skill)
@@ -476,7 +476,7 @@ async def only_an_agent_itself_updates_it(under: Coordinator) -> None:
 
 @coordinator("AUTH-8", also=("ACCEPT-1",), needs=(Need.OPERATOR,))
 async def a_human_confirms_what_a_human_has_to(under: Coordinator) -> None:
-    """With the evaluator `human` the delegator's own word is `forbidden`, and the operator's counts."""
+    """With the evaluator `human` the delegator's confirm is `forbidden`, and the operator's counts."""
     skill = under.skill()
     worker, client, operator = await under.peer(skills=(skill,)), await under.peer(), await under.operator()
     created = await client.delegate(skill, spec={"acceptance": {"evaluator": "human"}})

@@ -14,9 +14,9 @@ from ..wire import Frame, count, parts
 coordinator = functools.partial(case, Role.COORDINATOR)
 
 SHORT = {"leaseMs": 150, "offerMs": 150, "heartbeatMs": 50}
-"""Timers of a task whose lease is to run out."""
+"""Timers of a task whose lease has to run out."""
 OFTEN = {"losses": 100}
-"""Limits of a task that the only agent there may lose again and again, until another has joined."""
+"""Limits of a task that its only agent may lose again and again until another agent has joined."""
 
 
 @coordinator("FENCE-1")
@@ -57,7 +57,7 @@ async def a_spent_fence_changes_the_task_no_more(under: Coordinator) -> None:
 
 @coordinator("FENCE-3", also=("LEASE-7", "REPORT-3", "REPORT-6"))
 async def a_report_behind_a_yield_is_late(under: Coordinator) -> None:
-    """What an attempt reports after it was given back has verdict `late`, and the task goes on to wait."""
+    """A report after its attempt was yielded has verdict `late`, and the task stays queued."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -72,7 +72,7 @@ async def a_report_behind_a_yield_is_late(under: Coordinator) -> None:
 
 @coordinator("FENCE-3", also=("FENCE-5", "OFFER-5"))
 async def a_report_behind_a_declined_grant_is_late(under: Coordinator) -> None:
-    """A grant was current at once: who has declined it has spent its fence, and what it reports has verdict `late`."""
+    """A grant is current at once: declining it spends its fence, and a report then has verdict `late`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -86,7 +86,7 @@ async def a_report_behind_a_declined_grant_is_late(under: Coordinator) -> None:
 
 @coordinator("FENCE-8")
 async def all_offers_of_a_task_have_one_effect_scope(under: Coordinator) -> None:
-    """An offer behind a decline has the `effectScope` of the one before: the next attempt has the same effect keys."""
+    """The offer after a decline has the same `effectScope`: the next attempt has the same effect keys."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -100,10 +100,10 @@ async def all_offers_of_a_task_have_one_effect_scope(under: Coordinator) -> None
 
 @coordinator("FENCE-4", also=("FENCE-2", "LEASE-8", "OFFER-3", "REPORT-6"))
 async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> None:
-    """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""
+    """Once another agent has accepted, the first one's report is `stale` and kept as evidence; the other's counts."""
     skill = under.skill()
     zombie, client = await under.peer(skills=(skill,)), await under.peer()
-    # Only the lease runs out: the second one has its time to accept.
+    # Only the lease runs out: the second agent has its time to accept.
     created = await client.delegate(skill, timers=SHORT | {"leaseMs": 400, "offerMs": 2_000})
     old = await zombie.offered(created.task)
     await zombie.heartbeat(old)
@@ -123,7 +123,7 @@ async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> 
 
 @coordinator("FENCE-5", also=("REPORT-1",))
 async def an_impossible_fence_is_malformed(under: Coordinator) -> None:
-    """Under a fence nobody minted a report, a heartbeat and a checkpoint are `malformed`."""
+    """Under a fence that was never minted, a report, a heartbeat and a checkpoint are `malformed`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -136,7 +136,7 @@ async def an_impossible_fence_is_malformed(under: Coordinator) -> None:
 
 @coordinator("FENCE-6")
 async def a_fence_is_compared_within_its_task(under: Coordinator) -> None:
-    """Of two tasks the one offered first is reported after the other, and admitted; their fences do not mix."""
+    """Of two tasks, the one offered first is reported last, and admitted; their fences do not mix."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     first = await worker.offered((await client.delegate(skill)).task)
@@ -150,7 +150,7 @@ async def a_fence_is_compared_within_its_task(under: Coordinator) -> None:
 
 @coordinator("OFFER-1")
 async def a_task_has_one_offer_open(under: Coordinator) -> None:
-    """With three agents that could do it one is offered the task."""
+    """If three agents could do a task, only one is offered it."""
     skill = under.skill()
     workers = [await under.peer(skills=(skill,)) for _ in range(3)]
     client = await under.peer()
@@ -190,7 +190,7 @@ async def an_accept_is_answered_the_same_each_time(under: Coordinator) -> None:
 
 @coordinator("OFFER-5")
 async def a_decline_of_an_ended_attempt_does_nothing(under: Coordinator) -> None:
-    """A decline again, and one after another agent has the task, is `ok` and counts nothing."""
+    """A repeated decline, after another agent has the task, is `ok` and counts nothing."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -209,7 +209,7 @@ async def a_grant_without_a_sign_of_life_goes_to_another(under: Coordinator) -> 
     """An agent that says nothing within `offerMs` loses the grant, which counts as a loss."""
     skill = under.skill()
     silent, client = await under.peer(skills=(skill,)), await under.peer()
-    # Time for the other to join, or the silent one is asked again, and then to be heard, and to stay.
+    # Time for the other agent to join, or the silent one is asked again; and then for it to be heard, and to stay.
     created = await client.delegate(skill, timers={"offerMs": 1_000, "leaseMs": 60_000})
     await silent.offered(created.task)
     other = await under.peer(skills=(skill,))
@@ -256,7 +256,7 @@ async def an_offer_tells_what_became_of_earlier_attempts(under: Coordinator) -> 
 
 @coordinator("OFFER-8", also=("BUDGET-1", "REPORT-6"))
 async def an_offer_tells_all_that_was_left(under: Coordinator) -> None:
-    """The dossier has why an attempt was given back and what it used, reports without authority, and its artifacts."""
+    """The dossier has why an attempt yielded and what it used, reports without authority, and discarded artifacts."""
     client, worker, offer = await begun(under)
     stranger = await under.peer()
     await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("a"), **at(offer))
@@ -275,7 +275,7 @@ async def an_offer_tells_all_that_was_left(under: Coordinator) -> None:
 
 @coordinator("LEASE-1", also=("LEASE-5",))
 async def heartbeats_keep_a_lease(under: Coordinator) -> None:
-    """An attempt that is heard keeps a lease of 1.5 s over twice its length."""
+    """Heartbeats keep a lease of 1.5 s for twice its length."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers={"leaseMs": 1_500, "offerMs": 1_500, "heartbeatMs": 250})
@@ -284,7 +284,7 @@ async def heartbeats_keep_a_lease(under: Coordinator) -> None:
     for _ in range(12):
         lease = await worker.heartbeat(offer)
         told = count(lease.body.get("leaseMs"))
-        # What travels is what remains when it is written (TIME-6).
+        # The frame says what remains when it is written (TIME-6).
         check(lease.kind == "task.lease" and 1_250 < told <= 1_500, "task.lease of 1,500 ms", lease)
         await asyncio.sleep(0.25)  # the heartbeat's own interval
     await other.nothing("task.offer")
@@ -294,7 +294,7 @@ async def heartbeats_keep_a_lease(under: Coordinator) -> None:
 
 @coordinator("LEASE-1", also=("ART-1", "CHECK-1", "CLAIM-8"))
 async def what_else_is_said_under_a_fence_keeps_a_lease_too(under: Coordinator) -> None:
-    """Of three attempts one sends chunks alone, one checkpoints, one claims: each keeps a lease of 1.5 s for longer."""
+    """One attempt only sends chunks, one only checkpoints, one only claims: each keeps a lease of 1.5 s for longer."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 1_500, "offerMs": 60_000, "heartbeatMs": 250}
@@ -315,10 +315,10 @@ async def what_else_is_said_under_a_fence_keeps_a_lease_too(under: Coordinator) 
 
 @coordinator("LEASE-4", also=("LEASE-8",))
 async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None:
-    """After its lease lapsed a heartbeat brings the attempt back; nobody has told the agent to stop meanwhile."""
+    """A heartbeat after its lease lapsed revives the attempt; the agent is not told to stop meanwhile."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    # Once the lease has lapsed the same agent may be asked again, and be told when that offer is over.
+    # Once the lease has lapsed, the same agent may be offered the task again, and would be told when that offer ends.
     created = await client.delegate(skill, timers=SHORT | {"offerMs": 60_000})
     await client.request("task.watch", task=created.task)
     offer = await worker.offered(created.task)
@@ -333,7 +333,7 @@ async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None
 
 @coordinator("LEASE-8", also=("FENCE-4", "OFFER-3"))
 async def who_comes_back_first_keeps_the_task(under: Coordinator) -> None:
-    """A heartbeat under a lapsed lease withdraws the offer another agent has; that one is told, and cannot accept."""
+    """A heartbeat under a lapsed lease withdraws another agent's offer; that agent is told, and cannot accept."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=SHORT | {"leaseMs": 600, "offerMs": 60_000}, limits=OFTEN)
@@ -372,7 +372,7 @@ async def an_attempt_revives_so_often_and_no_more(under: Coordinator) -> None:
 
 @coordinator("LEASE-8", also=("FENCE-7", "STATE-2"))
 async def a_sign_of_life_accepts_an_open_offer(under: Coordinator) -> None:
-    """A checkpoint under the fence of an offer that was not granted accepts it: who had the task before is too late."""
+    """A checkpoint under an offer that was not granted accepts it: the earlier holder comes too late."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=SHORT | {"leaseMs": 600, "offerMs": 60_000}, limits=OFTEN)
@@ -388,10 +388,10 @@ async def a_sign_of_life_accepts_an_open_offer(under: Coordinator) -> None:
 
 @coordinator("LEASE-8", also=("ASK-3", "STATE-2"))
 async def a_parked_task_stays_parked_when_its_attempt_revives(under: Coordinator) -> None:
-    """Who has asked lapses and is heard again: its lease runs, the generation is the same, and it gets the answer."""
+    """An attempt that asked lapses and is heard again: its lease runs, the generation stays, and it gets the answer."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    # Long enough for it not to run out a second time before the answer is given.
+    # Long enough that it does not run out a second time before the answer is given.
     created = await client.delegate(skill, timers=SHORT | {"leaseMs": 600, "offerMs": 5_000})
     await client.request("task.watch", task=created.task)
     offer = await worker.offered(created.task)
@@ -409,7 +409,7 @@ async def a_parked_task_stays_parked_when_its_attempt_revives(under: Coordinator
 
 @coordinator("LEASE-4")
 async def a_cancel_ends_when_the_lease_runs_out(under: Coordinator) -> None:
-    """A task in `canceling` whose holder is not heard any more is canceled."""
+    """A task in `canceling` whose holder is no longer heard is canceled."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers={"cancelMs": 60_000})
@@ -421,7 +421,7 @@ async def a_cancel_ends_when_the_lease_runs_out(under: Coordinator) -> None:
 
 @coordinator("LEASE-5")
 async def a_heartbeat_about_nothing_is_told_to_stop(under: Coordinator) -> None:
-    """A heartbeat for a task that does not exist gets `task.revoke`, reason `unknown`; after the end `settled`."""
+    """A heartbeat for an unknown task gets `task.revoke`, reason `unknown`; after the task's end, reason `settled`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     unknown = await worker.request("task.heartbeat", task="no-such-task", fence=1)
@@ -435,7 +435,7 @@ async def a_heartbeat_about_nothing_is_told_to_stop(under: Coordinator) -> None:
 
 @coordinator("LEASE-7")
 async def a_yield_gives_the_attempt_back(under: Coordinator) -> None:
-    """A yield is `ok`, counts as a decline, and another attempt follows; again it does nothing."""
+    """A yield is `ok`, counts as a decline, and another attempt follows; a repeat does nothing."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -454,7 +454,7 @@ async def a_yield_gives_the_attempt_back(under: Coordinator) -> None:
 
 @coordinator("LEASE-7", also=("OFFER-5", "LIMIT-4"))
 async def a_yield_of_what_was_not_taken_is_a_decline(under: Coordinator) -> None:
-    """Of an offer that is not granted it is `ok` and counts as a decline; a decline of what has asked is refused."""
+    """A yield of an offer not granted is `ok` and counts as a decline; a decline after a question is refused."""
     name, skill, client = under.name("worker"), under.skill(), await under.peer()
     old = await under.peer(name, skills=(skill,))
     created = await client.delegate(skill, timers=LONG)
@@ -473,7 +473,7 @@ async def a_yield_of_what_was_not_taken_is_a_decline(under: Coordinator) -> None
 
 @coordinator("LEASE-7", also=("LIMIT-4", "REG-6"))
 async def what_a_draining_agent_gives_back_counts_as_nothing(under: Coordinator) -> None:
-    """A yield of an agent that drains is no decline."""
+    """A yield by a draining agent is no decline."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -486,7 +486,7 @@ async def what_a_draining_agent_gives_back_counts_as_nothing(under: Coordinator)
 
 @coordinator("LEASE-8", also=("REPORT-7",))
 async def the_lapsed_holders_report_withdraws_the_offer(under: Coordinator) -> None:
-    """A report under a lapsed lease is admitted while another agent has only an offer; that one is revoked."""
+    """A report under a lapsed lease is admitted while another agent has only an offer; that offer is revoked."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     # An offer that nobody answered would be withdrawn as well, but not within this case.
@@ -521,8 +521,8 @@ async def takes_an_attempt_away_that_gets_nowhere(under: Coordinator) -> None:
 
 @coordinator("LEASE-10", also=("REG-6", "LIMIT-4"))
 async def counts_what_was_taken_away_by_its_reason(under: Coordinator) -> None:
-    """Given back, `attempt` counts as a loss and `steer` as nothing, and neither as a decline; a drain lapses as
-    nothing."""
+    """An attempt yielded after `attempt` counts as a loss, after `steer` as nothing, and neither as a decline; a drain
+    that lapses counts as nothing."""
     expected = {"attempt": (1, 0), "steer": (0, 0), "drain": (0, 0)}
     for reason, counted in expected.items():
         timers = LONG | {"cancelMs": 60_000} | ({"attemptMs": 100} if reason == "attempt" else {})
@@ -546,7 +546,7 @@ async def counts_what_was_taken_away_by_its_reason(under: Coordinator) -> None:
 
 @coordinator("LEASE-6", also=("CANCEL-2", "CANCEL-7"))
 async def tells_how_long_there_is_to_wind_down(under: Coordinator) -> None:
-    """A cancel with a grace is told as `task.revoke` with mode and grace, and by the leases until then."""
+    """A cancel with a grace is told by a `task.revoke` with mode and grace, and by the leases until then."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG | {"cancelMs": 1_000})

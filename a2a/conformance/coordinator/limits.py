@@ -1,6 +1,6 @@
-"""Cases of section 3.2: how much of a thing there may be, and what still goes where there is no room for more of it.
+"""Cases of section 3.2: how many of each thing there may be, and what still works once no more are accepted.
 
-Who takes more than a default of LIMIT-7 or LIMIT-11, which nothing announces, is not tried on it.
+An implementation that accepts more than a default of LIMIT-7 or LIMIT-11, which nothing announces, is not tried on it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 
 async def filled(peer: Peer, frames: Sequence[dict[str, Any]], kind: str, number: str = "") -> int:
-    """Make requests until there is no room for more, and return how many were taken.
+    """Make requests until no more are accepted, and return how many were.
 
     Args:
-        peer: who makes them.
-        frames: the requests, one more than there may be.
-        kind: how one is answered that is taken.
-        number: what there is more of than the default where all of them are; empty where it is no default.
+        peer: the peer that makes them.
+        frames: the requests, one more than the limit.
+        kind: the kind that answers an accepted request.
+        number: what exceeds the default if all are accepted; empty if the limit is no default.
 
     Raises:
-        Skipped: all were taken, and there may be another number.
+        Skipped: all were accepted, and the limit may be another.
     """
-    for start in range(0, len(frames), 50):  # other cases run beside it
+    for start in range(0, len(frames), 50):  # other cases run at the same time
         await peer.send_many(frames[start : start + 50])
     answers = [await peer.reply(frame["id"], frame["kind"]) for frame in frames]
     taken = next((place for place, answer in enumerate(answers) if answer.kind == "error"), len(answers))
@@ -51,7 +51,7 @@ async def filled(peer: Peer, frames: Sequence[dict[str, Any]], kind: str, number
 
 @coordinator("LIMIT-7", also=("ASK-2",))
 async def a_task_asks_so_many_questions_and_no_more(under: Coordinator) -> None:
-    """Beyond 100 a question is refused with `quota`, also when one was answered; a repeat is known still."""
+    """Beyond 100 a question is refused with `quota`, even after one was answered; a repeat is still known."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -66,7 +66,7 @@ async def a_task_asks_so_many_questions_and_no_more(under: Coordinator) -> None:
 
 @coordinator("LIMIT-7", also=("STEER-2",))
 async def a_task_hears_so_many_words_and_no_more(under: Coordinator) -> None:
-    """Beyond 100 a word is refused with `quota`; one that was said is known still, and all are in the offer."""
+    """Beyond 100 a word is refused with `quota`; a repeat is still known, and all words are in the offer."""
     skill = under.skill()
     client = await under.peer()
     task = (await client.delegate(skill)).task
@@ -79,8 +79,8 @@ async def a_task_hears_so_many_words_and_no_more(under: Coordinator) -> None:
 
 @coordinator("LIMIT-7", also=("CLAIM-4", "CLAIM-6"))
 async def an_agent_has_so_many_claims_at_a_time(under: Coordinator) -> None:
-    """Beyond 1,000 claims of an agent one is refused with `quota`, until one was given back; another agent has its
-    own."""
+    """Beyond 1,000 claims of an agent the next is refused with `quota`, until one is released; another agent has its
+    own limit."""
     root, one, two = under.name("a"), await under.peer(), await under.peer()
     frames = [
         one.frame("claim.acquire", claimNo=number, claims=[{"name": f"{root}/{number}"}], ttlMs=600_000)
@@ -94,7 +94,7 @@ async def an_agent_has_so_many_claims_at_a_time(under: Coordinator) -> None:
 
 @coordinator("LIMIT-7", also=("REG-3",))
 async def a_connection_watches_with_so_many_finds(under: Coordinator) -> None:
-    """Beyond 256 a find with `watch` is refused with `quota`; one without, and on another connection, is answered."""
+    """Beyond 256 a find with `watch` is refused with `quota`; one without, or on another connection, is answered."""
     one, two = await under.peer(), await under.peer()
     wanted = {"agent": one.name}
     frames = [one.frame("agent.find", filter=wanted, watch=True) for _ in range(257)]
@@ -122,7 +122,7 @@ async def a_card_is_so_large_and_no_larger(under: Coordinator) -> None:
 
 @coordinator("LIMIT-9", also=("CTX-8",))
 async def a_connection_has_so_many_watches_of_contexts(under: Coordinator) -> None:
-    """Behind 4,096 watches of contexts one is refused with `quota`; one of them may come again, or end for another."""
+    """Beyond 4,096 watches of contexts the next is refused with `quota`; one may come again, or end for another."""
     peer, context = await under.peer(), under.name("context")
     frames = [peer.frame("context.watch", contextId=context, prefix=f"{number}") for number in range(4_097)]
     taken = await filled(peer, frames, "ok")
@@ -134,7 +134,7 @@ async def a_connection_has_so_many_watches_of_contexts(under: Coordinator) -> No
 
 @coordinator("LIMIT-9", also=("CTX-2",))
 async def a_context_has_so_many_keys_and_no_more(under: Coordinator) -> None:
-    """Behind 10,000 keys one is refused with `quota`, also when another was deleted; what is there is written on."""
+    """Beyond 10,000 keys one is refused with `quota`, even after another was deleted; known keys are still written."""
     peer, context = await under.peer(), under.name("context")
     frames = []
     for start in range(0, 10_000, 250):
@@ -173,7 +173,7 @@ async def a_write_is_so_large_and_no_larger(under: Coordinator) -> None:
         return [{"key": name, "patch": patch} for name in names]
 
     few, large = [f"{number}" for number in range(17)], [f"large/{number}" for number in range(4)]
-    # What is taken and what is not, by one more or by one level that some count and some do not.
+    # A write that fits and one that does not, by one more, or by a level that only some implementations count.
     writes: tuple[tuple[Any, Any, Any], ...] = (
         (new(256), new(257), {}),
         (patches(*few[:16]), patches(*few), {}),
@@ -196,7 +196,7 @@ async def a_write_is_so_large_and_no_larger(under: Coordinator) -> None:
 
 
 async def _objects(peer: Peer, skill: str, many: int) -> list[str]:
-    """Return tasks that conflicts are raised about."""
+    """Return tasks to raise conflicts about."""
     return [f"task:{(await peer.delegate(skill, number)).task}" for number in range(many)]
 
 
@@ -207,7 +207,7 @@ def _raise(peer: Peer, about: str, number: int = 0) -> dict[str, Any]:
 
 @coordinator("LIMIT-11", also=("CONFLICT-6", "CONFLICT-12"), needs=(Need.OPERATOR,))
 async def a_principal_raises_so_many_conflicts_and_no_more(under: Coordinator) -> None:
-    """Beyond 16 that are open a raise is refused with `quota`, of another process too, until one is over; a repeat is
+    """Beyond 16 open conflicts a raise is refused with `quota`, also by another process, until one is over; a repeat is
     answered, and another principal may raise."""
     name, operator = under.name("raiser"), await under.operator()
     one, two, other = await under.peer(f"{name}#1"), await under.peer(f"{name}#2"), await under.peer()
@@ -227,7 +227,7 @@ async def a_principal_raises_so_many_conflicts_and_no_more(under: Coordinator) -
 
 
 async def _opens(peer: Peer, about: str) -> None:
-    """Leave the case out where a conflict that is raised does not wait for somebody."""
+    """Skip the case if a conflict that is raised does not wait for anybody."""
     frame = _raise(peer, about)
     answer = await peer.request("conflict.raise", **frame["body"])
     if answer.code == "denied" or answer.body.get("isOpen") is False:

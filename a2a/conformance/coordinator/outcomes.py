@@ -1,4 +1,4 @@
-"""Cases of section 11: reports, the delegator's word, cancelling."""
+"""Cases of section 11: reports, confirms, cancelling."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RETRY = {"code": "flaky", "detail": "try again", "retryable": True}
 
 
 async def verdict(worker: Peer, offer: Frame, expected: str, value: Any = "done", **fields: Any) -> None:
-    """Report, and see the verdict."""
+    """Report, and check the verdict."""
     answer = await worker.report(offer, value, **fields)
     check(answer.body.get("verdict") == expected, f"verdict {expected}", answer)
 
 
 @coordinator("REPORT-1")
 async def every_report_is_answered(under: Coordinator) -> None:
-    """A report about a task nobody knows is `not_found`; one about an ended task has a verdict."""
+    """A report about an unknown task is `not_found`; one about an ended task gets a verdict."""
     client, worker, offer = await begun(under, spec=AUTO)
     lost = await worker.report(Frame(offer | {"task": "no-such-task"}))
     check(lost.kind == "error" and lost.code == "not_found", "error not_found", lost)
@@ -35,7 +35,7 @@ async def every_report_is_answered(under: Coordinator) -> None:
 
 @coordinator("REPORT-2")
 async def a_report_with_a_wrong_hash_changes_nothing(under: Coordinator) -> None:
-    """The verdict is `invalid`, the task goes on, and the right report is admitted."""
+    """The verdict is `invalid`, the task goes on, and a correct report is admitted."""
     client, worker, offer = await begun(under)
     generation = (await client.request("task.get", task=offer.task))["gen"]
     await verdict(worker, offer, "invalid", resultHash="sha256:" + "0" * 64)
@@ -46,7 +46,7 @@ async def a_report_with_a_wrong_hash_changes_nothing(under: Coordinator) -> None
 
 @coordinator("REPORT-3", also=("OFFER-2",))
 async def a_report_is_admitted_without_an_accept(under: Coordinator) -> None:
-    """An agent that reports without a word before is admitted, also when its lease has lapsed meanwhile."""
+    """An agent that reports without having accepted is admitted, even if its lease has lapsed meanwhile."""
     _, worker, offer = await begun(under)
     await worker.admitted(offer)
     client, worker, offer = await begun(under, limits={"losses": 5}, timers={"offerMs": 150, "leaseMs": 150})
@@ -58,7 +58,7 @@ async def a_report_is_admitted_without_an_accept(under: Coordinator) -> None:
 
 @coordinator("REPORT-3", also=("LEASE-8",))
 async def a_report_from_an_open_offer_accepts_it(under: Coordinator) -> None:
-    """An agent that reports under an offer which is not granted yet has accepted it on the way."""
+    """An agent that reports under an offer that is not granted yet accepts it with the report."""
     client, first, old = await begun(under, timers={"offerMs": 5_000, "leaseMs": 150, "heartbeatMs": 50})
     await first.heartbeat(old)
     second = await under.peer(skills=(str(old.body["spec"]["skill"]),))
@@ -71,7 +71,7 @@ async def a_report_from_an_open_offer_accepts_it(under: Coordinator) -> None:
 
 @coordinator("REPORT-4")
 async def one_report_is_admitted_under_a_fence(under: Coordinator) -> None:
-    """The same report again is `duplicate`, another one `late`; the first one's result is the one to confirm."""
+    """The same report again is `duplicate`, another one `late`; the first result is the one to confirm."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer, "one")
     await verdict(worker, offer, "duplicate", "one")
@@ -95,7 +95,7 @@ async def a_retryable_failure_leads_to_another_attempt(under: Coordinator) -> No
 
 @coordinator("REPORT-5")
 async def an_agent_that_will_not_ends_the_task(under: Coordinator) -> None:
-    """The outcome `rejected` makes the task `rejected`, and nobody else is asked."""
+    """The outcome `rejected` makes the task `rejected`, and no other agent is asked."""
     client, worker, offer = await begun(under)
     other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
     await worker.admitted(offer, outcome="rejected")
@@ -105,7 +105,7 @@ async def an_agent_that_will_not_ends_the_task(under: Coordinator) -> None:
 
 @coordinator("REPORT-5")
 async def an_unasked_canceled_counts_as_given_back(under: Coordinator) -> None:
-    """The outcome `canceled` of a task nobody cancelled leads to another attempt."""
+    """The outcome `canceled` of a task that was not cancelled leads to another attempt."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer, outcome="canceled")
     again = await worker.offered(offer.task, attempt=2)
@@ -115,7 +115,7 @@ async def an_unasked_canceled_counts_as_given_back(under: Coordinator) -> None:
 
 @coordinator("REPORT-6")
 async def keeps_reports_without_authority_as_evidence(under: Coordinator) -> None:
-    """Four different reports by somebody else, each said twice, are in the task's evidence at most once."""
+    """Of four different reports by a stranger, each sent twice, none is in the task's evidence more than once."""
     client, worker, offer = await begun(under)
     stranger = await under.peer()
     for number in range(4):
@@ -153,7 +153,7 @@ async def with_auto_an_admitted_result_completes_the_task(under: Coordinator) ->
 
 @coordinator("ACCEPT-2", also=("ACCEPT-3",))
 async def a_result_waits_for_the_delegators_word(under: Coordinator) -> None:
-    """The review has the result, its hash, its revision and whose it is; the word completes the task."""
+    """The review has the result, its hash, its revision and its agent; the confirm completes the task."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer, "the result")
     review = await client.reviewed(offer.task)
@@ -168,7 +168,7 @@ async def a_result_waits_for_the_delegators_word(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-4")
 async def a_word_on_another_result_is_refused(under: Coordinator) -> None:
-    """A confirm of another hash is `conflict` and tells the one there is; before a result it is `conflict` too."""
+    """A confirm of another hash is `conflict` and tells the current one; before a result it is `conflict` too."""
     client, worker, offer = await begun(under)
     wrong = "sha256:" + "0" * 64
     await client.refused("conflict", "task.confirm", task=offer.task, rev=0, resultHash=wrong)
@@ -183,7 +183,7 @@ async def a_word_on_another_result_is_refused(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-5")
 async def a_rejected_result_is_reworked_or_the_end(under: Coordinator) -> None:
-    """With `rework` the task is offered for revision 1 and the old fence is spent; without it fails, `rejected`."""
+    """With `rework` the task is offered for revision 1 and the old fence is spent; without, it fails, `rejected`."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer, "one")
     review = await client.reviewed(offer.task)
@@ -199,7 +199,7 @@ async def a_rejected_result_is_reworked_or_the_end(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-5", also=("OFFER-7",))
 async def every_revision_has_all_feedback_so_far(under: Coordinator) -> None:
-    """A result that was sent back twice is offered with both words, each with its revision."""
+    """A result that was sent back twice is offered with both rejections, each with its revision."""
     client, worker, offer = await begun(under)
     for word in ("longer", "shorter"):
         await worker.admitted(offer, word)
@@ -214,7 +214,7 @@ async def every_revision_has_all_feedback_so_far(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-6")
 async def the_first_word_counts(under: Coordinator) -> None:
-    """The same word again is `ok`, also one that sent the result back; the opposite one is refused with `conflict`."""
+    """A repeated confirm is `ok`, also one that sent the result back; the opposite one is refused with `conflict`."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer)
     review = await client.reviewed(offer.task)
@@ -236,7 +236,7 @@ async def the_first_word_counts(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-8", also=("ACCEPT-6",))
 async def a_word_for_another_generation_does_not_count(under: Coordinator) -> None:
-    """It is `generation_mismatch`, with the generation there is; a repeat of the word that counted is `ok`."""
+    """It is `generation_mismatch`, with the current generation; a repeat of the confirm that counted is `ok`."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer)
     review = await client.reviewed(offer.task)
@@ -259,7 +259,7 @@ async def a_word_for_another_generation_does_not_count(under: Coordinator) -> No
 
 @coordinator("ACCEPT-7")
 async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
-    """Without a word within `confirmMs` the task ends, completed or failed by `timer`, unless results are held."""
+    """Without a confirm within `confirmMs` the task ends, completed or failed by `timer`, unless results are held."""
     client, worker, offer = await begun(under, timers=LONG | {"confirmMs": 150, "cancelMs": 600_000})
     await client.request("task.watch", task=offer.task)
     await worker.admitted(offer)
@@ -271,7 +271,7 @@ async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-7", also=("ACCEPT-1",))
 async def silence_decides_nothing_for_a_human(under: Coordinator) -> None:
-    """A result that a human has to judge still waits when another one, which came later, was decided by its timer."""
+    """A result for a human to judge still waits after the timer decided another one that came later."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"confirmMs": 150}
@@ -285,7 +285,7 @@ async def silence_decides_nothing_for_a_human(under: Coordinator) -> None:
 
 @coordinator("CANCEL-2", also=("TREE-4",))
 async def a_cancel_goes_down_in_its_mode(under: Coordinator) -> None:
-    """Who works below a task that is asked to end is asked too, in the same mode, before the task has ended."""
+    """An agent at work below a task asked to end is asked too, in the same mode, before the task has ended."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     helper = await under.peer(skills=(inner,))
@@ -300,7 +300,7 @@ async def a_cancel_goes_down_in_its_mode(under: Coordinator) -> None:
 
 @coordinator("CANCEL-1", also=("CANCEL-2", "CANCEL-5"))
 async def a_task_nobody_works_on_is_canceled_at_once(under: Coordinator) -> None:
-    """The answer is `will: canceled`, again too; nobody is offered it any more."""
+    """The answer is `will: canceled`, also to a repeat; the task is no longer offered to anybody."""
     client, skill = await under.peer(), under.skill()
     created = await client.delegate(skill)
     for _ in range(2):
@@ -312,7 +312,7 @@ async def a_task_nobody_works_on_is_canceled_at_once(under: Coordinator) -> None
 
 @coordinator("CANCEL-3")
 async def a_cooperative_cancel_lets_a_result_win(under: Coordinator) -> None:
-    """A completed report in `canceling` is admitted and goes its way; any other outcome cancels the task."""
+    """A completed report in `canceling` is admitted and may be confirmed; any other outcome cancels the task."""
     client, worker, offer = await begun(under)
     await worker.heartbeat(offer)
     answer = await client.request("task.cancel", task=offer.task, mode="coop")
@@ -341,7 +341,7 @@ async def a_killing_cancel_takes_no_result(under: Coordinator) -> None:
 
 @coordinator("CANCEL-6")
 async def a_skipping_cancel_asks_nobody(under: Coordinator) -> None:
-    """In mode `skip` the task is canceled at once though an agent is at work, and that one is told to stop."""
+    """In mode `skip` the task is canceled at once even if an agent is at work, and that agent is told to stop."""
     client, worker, offer = await begun(under)
     await worker.heartbeat(offer)
     answer = await client.request("task.cancel", task=offer.task, mode="skip")
@@ -353,8 +353,8 @@ async def a_skipping_cancel_asks_nobody(under: Coordinator) -> None:
 
 @coordinator("CANCEL-7")
 async def a_cancel_ends_with_its_grace(under: Coordinator) -> None:
-    """A task whose agent goes on sending heartbeats is canceled when the grace has passed: the one that the cancel
-    names, else the task's own."""
+    """A task whose agent goes on sending heartbeats is canceled after the grace, the one that the cancel names or the
+    task's own."""
     for grace, own in ((150, 600_000), (None, 150)):
         client, worker, offer = await begun(under, timers=LONG | {"cancelMs": own})
         await worker.heartbeat(offer)
@@ -366,7 +366,7 @@ async def a_cancel_ends_with_its_grace(under: Coordinator) -> None:
 
 @coordinator("CANCEL-7", also=("LEASE-7",))
 async def what_is_given_back_while_it_is_to_end_is_canceled(under: Coordinator) -> None:
-    """A yield in `canceling` ends the task, and nobody else is offered it."""
+    """A yield in `canceling` ends the task, and no other agent is offered it."""
     client, worker, offer = await begun(under, timers=LONG)
     await worker.heartbeat(offer)
     other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
@@ -379,7 +379,7 @@ async def what_is_given_back_while_it_is_to_end_is_canceled(under: Coordinator) 
 
 @coordinator("CANCEL-8")
 async def a_second_cancel_may_be_sharper(under: Coordinator) -> None:
-    """`kill` after `coop` counts, `coop` after `kill` changes nothing; after a result it is `too_late`."""
+    """`kill` after `coop` counts, `coop` after `kill` changes nothing; after a result a cancel is `too_late`."""
     client, worker, offer = await begun(under)
     await worker.heartbeat(offer)
     for mode in ("coop", "kill", "coop"):

@@ -18,7 +18,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 @coordinator("READ-1", also=("READ-3",))
 async def shows_a_task_as_a2a_does(under: Coordinator) -> None:
-    """A view has `id`, `contextId`, `status.state` of A2A and the metadata; payloads come where they are asked for."""
+    """A view has `id`, `contextId`, `status.state` of A2A and the metadata; payloads come if they are asked for."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, "in", key="the key", contextId=context)
@@ -45,7 +45,7 @@ async def shows_a_task_as_a2a_does(under: Coordinator) -> None:
 
 @coordinator("READ-1", also=("READ-6",))
 async def a_task_that_never_was_is_not_found(under: Coordinator) -> None:
-    """`task.get`, `task.watch`, `task.cancel` and `task.confirm` of no task are refused with `not_found`."""
+    """`task.get`, `task.watch`, `task.cancel` and `task.confirm` of an unknown task are refused with `not_found`."""
     client = await under.peer()
     for kind in ("task.get", "task.watch", "task.cancel"):
         await client.refused("not_found", kind, task="no-such-task")
@@ -54,7 +54,7 @@ async def a_task_that_never_was_is_not_found(under: Coordinator) -> None:
 
 @coordinator("READ-7")
 async def tells_how_the_coordinator_stands(under: Coordinator) -> None:
-    """Namespace and epoch are the welcome's, the newest record and the time go on, tasks are counted by state."""
+    """Namespace and epoch are the welcome's, the newest record and the time grow, tasks are counted by state."""
     client = await under.peer()
     first = await client.request("coordinator.get")
     check(first.kind == "coordinator.found", "coordinator.found", first)
@@ -94,7 +94,7 @@ async def lists_tasks_newest_first_in_pages(under: Coordinator) -> None:
 
 @coordinator("READ-2")
 async def lists_by_state_skill_parent_and_context(under: Coordinator) -> None:
-    """Each filter leaves what it says; a state may be the protocol's or A2A's."""
+    """Each filter leaves the tasks it names; a state may be the protocol's or A2A's."""
     skill, inner, context = under.skill(), under.skill("inner"), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     done = await client.delegate(skill, 1, spec=AUTO, contextId=context)
@@ -166,7 +166,7 @@ async def a_watch_from_the_beginning_tells_everything(under: Coordinator) -> Non
 
 @coordinator("WATCH-3")
 async def a_watch_ends_when_it_is_told_to(under: Coordinator) -> None:
-    """After `stop: true` nothing more is told; a second watch replaces the first."""
+    """After `stop: true` no further event comes; a second watch replaces the first."""
     skill, client = under.skill(), await under.peer()
     created = await client.delegate(skill)
     first = await client.send("task.watch", task=created.task)
@@ -181,7 +181,7 @@ async def a_watch_ends_when_it_is_told_to(under: Coordinator) -> None:
 
 @coordinator("WATCH-3")
 async def a_second_watch_replaces_the_first(under: Coordinator) -> None:
-    """An event after a second watch of a task comes once, and belongs to that one."""
+    """An event after a second watch of a task comes once, to the second watch."""
     skill, client = under.skill(), await under.peer()
     created = await client.delegate(skill)
     first = await client.send("task.watch", task=created.task)
@@ -195,8 +195,7 @@ async def a_second_watch_replaces_the_first(under: Coordinator) -> None:
 
 @coordinator("WATCH-4", also=("RPC-5", "LEASE-2"))
 async def tells_progress_as_it_comes(under: Coordinator) -> None:
-    """A heartbeat with a greater `progressNo` is told to a watcher, and of two the greater one is kept, and told to who
-    watches later."""
+    """A watcher gets a heartbeat with a greater `progressNo`; later watchers get the greater of two."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)

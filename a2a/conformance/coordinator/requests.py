@@ -15,7 +15,7 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 @coordinator("RPC-1", also=("RPC-2", "RPC-4"))
 async def a_repeated_request_is_answered_again(under: Coordinator) -> None:
-    """One delegation sent three times gets three replies, each with its frame's id in `re`, and makes one task."""
+    """One delegation sent four times gets four replies, each with its frame's id in `re`, and makes one task."""
     client = await under.peer()
     delegation = client.delegation(under.skill())
     first = await client.request("task.delegate", **delegation)
@@ -30,7 +30,7 @@ async def a_repeated_request_is_answered_again(under: Coordinator) -> None:
 
 @coordinator("RPC-3", also=("RPC-4", "ID-8"), level=Level.MUST)
 async def a_request_that_was_cut_off_may_be_sent_again(under: Coordinator) -> None:
-    """A delegation whose connection is cut before its reply is sent again on the next one and makes one task."""
+    """A delegation whose connection is cut before its reply is sent again on the next one, and makes one task."""
     name, skill = under.name("client"), under.skill()
     client = await under.peer(name)
     delegation = client.delegation(skill, key="once")
@@ -45,7 +45,7 @@ async def a_request_that_was_cut_off_may_be_sent_again(under: Coordinator) -> No
 
 @coordinator("RPC-3", also=("RPC-4", "TASK-3"), level=Level.MUST)
 async def what_comes_again_in_another_order_is_done_once(under: Coordinator) -> None:
-    """Ten delegations that were cut off in the midst of their replies come again in reverse, and make ten tasks."""
+    """Ten delegations cut off in the middle of their replies come again in reverse, and make ten tasks."""
     name, skill = under.name("client"), under.skill()
     client = await under.peer(name)
     delegations = [client.delegation(skill, number, key=f"{number}") for number in range(10)]
@@ -62,13 +62,13 @@ async def what_comes_again_in_another_order_is_done_once(under: Coordinator) -> 
 
 @coordinator("RPC-4", also=("RPC-3",))
 async def a_frame_cut_in_the_middle_does_nothing(under: Coordinator) -> None:
-    """A delegation that is cut off behind its first byte, in the middle and before its last one makes no task."""
+    """A delegation that is cut off after its first byte, in the middle, or before its last one makes no task."""
     name, skill = under.name("client"), under.skill()
     for left_out in (1, 2, 40, 100, -1, -2, -9):
         client = await under.peer(name)
         frame = client.frame("task.delegate", **client.delegation(skill, key=f"cut {left_out}"))
         whole = client.socket.framed(encode([frame], client.encoding))
-        await client.socket.write(whole[:-left_out])  # of a negative one so many bytes arrive
+        await client.socket.write(whole[:-left_out])  # with a negative number, that many bytes arrive
         client.cut()
         back = await under.peer(name)
         page = await back.request("task.list", skill=skill)
@@ -109,7 +109,7 @@ async def answers_in_the_order_of_the_requests(under: Coordinator) -> None:
 
 @coordinator("RPC-7")
 async def sends_a_reply_that_may_wait_in_its_time(under: Coordinator) -> None:
-    """Replies that may wait for 200 ms come all the same, in their order; what is to be acted on waits for nothing."""
+    """Replies that may wait for 200 ms still come, in their order; a first or refused request's does not wait long."""
     client, skill = await under.peer(), under.skill()
     delegations = [client.delegation(skill, number, key=f"{number}") for number in range(3)]
     patient = [client.frame("task.delegate", **delegation) | {"slackMs": 200} for delegation in delegations]
@@ -126,7 +126,7 @@ async def sends_a_reply_that_may_wait_in_its_time(under: Coordinator) -> None:
 
 @coordinator("MAIL-1")
 async def numbers_a_mailbox_without_gaps(under: Coordinator) -> None:
-    """Entries are numbered 1, 2, 3 as what they tell of happened, and come in that order: also those that waited."""
+    """Entries are numbered 1, 2, 3 in the order of their events and come in that order, even if they had to wait."""
     skill, client = under.skill(), await under.peer()
     worker = await under.peer(skills=(skill,), credit={"tasks": 8, "frames": 1})
     worker.acknowledges = False
@@ -168,7 +168,7 @@ async def sends_again_what_was_not_acknowledged(under: Coordinator) -> None:
 
 @coordinator("MAIL-5")
 async def goes_on_where_the_agent_says_it_is(under: Coordinator) -> None:
-    """With `resume.lastMseq` the mailbox goes on behind that entry, and `resumed` is true."""
+    """With `resume.lastMseq` the mailbox goes on after that entry, and `resumed` is true."""
     name, skill = under.name("worker"), under.skill()
     client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
     worker.acknowledges = False
@@ -185,7 +185,7 @@ async def goes_on_where_the_agent_says_it_is(under: Coordinator) -> None:
 
 @coordinator("MAIL-5", also=("MAIL-4",))
 async def begins_at_the_oldest_where_it_does_not_know_the_place(under: Coordinator) -> None:
-    """A `resume.lastMseq` beyond all there is resumes nothing: what was not acknowledged comes again."""
+    """A `resume.lastMseq` beyond the newest entry resumes nothing: unacknowledged entries come again."""
     name, skill = under.name("worker"), under.skill()
     client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
     worker.acknowledges = False
@@ -216,7 +216,7 @@ async def an_entry_is_as_true_as_can_be_said_when_it_is_sent(under: Coordinator)
 
 @coordinator("MAIL-8")
 async def forgets_the_mailbox_of_a_process_that_has_left(under: Coordinator) -> None:
-    """The numbers of `name#1` begin at 1 again after it left with nothing in its mailbox."""
+    """The numbers of `name#1` begin at 1 again after it left with an empty mailbox."""
     name, skill = f"{under.name('client')}#1", under.skill()
     worker = await under.peer(skills=(skill,))
     for _ in range(2):
@@ -233,7 +233,7 @@ async def forgets_the_mailbox_of_a_process_that_has_left(under: Coordinator) -> 
 
 @coordinator("MAIL-8", also=("MAIL-4",))
 async def keeps_the_mailbox_of_a_process_that_left_with_mail_in_it(under: Coordinator) -> None:
-    """What `name#1` had not acknowledged when it left is there when it is back, under the same number."""
+    """Entries that `name#1` had not acknowledged when it left come with the same numbers when it is back."""
     name, skill = f"{under.name('client')}#1", under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer(name)
     client.acknowledges = False
@@ -248,21 +248,21 @@ async def keeps_the_mailbox_of_a_process_that_left_with_mail_in_it(under: Coordi
 
 @coordinator("FLOW-4")
 async def a_lapsed_lease_gives_its_credit_back(under: Coordinator) -> None:
-    """An agent of one task at a time whose lease has lapsed is offered another one."""
+    """An agent that takes one task at a time is offered another one after its lease has lapsed."""
     skill, other = under.skill(), under.skill("other")
     worker = await under.peer(skills=(skill, other), credit={"tasks": 1, "frames": 256})
     client = await under.peer()
     timers = {"leaseMs": 300, "offerMs": 60_000, "heartbeatMs": 100}
     offer = await worker.offered((await client.delegate(skill, timers=timers)).task)
     await worker.heartbeat(offer)
-    # The one that goes first when there is room again (ROUTE-3).
+    # The task that goes first when there is room again (ROUTE-3).
     waits = await client.delegate(other, spec={"priority": 9})
     await worker.offered(waits.task)
 
 
 @coordinator("FLOW-1", also=("FLOW-4",))
 async def offers_no_more_than_the_credit(under: Coordinator) -> None:
-    """An agent with a credit of 2 tasks has two of five; a report makes room for a third."""
+    """An agent with a credit of 2 tasks is offered two of five; a report makes room for a third."""
     skill = under.skill()
     worker = await under.peer(skills=(skill,), credit={"tasks": 2, "frames": 256})
     client = await under.peer()
@@ -331,7 +331,7 @@ async def an_attempt_that_only_waits_gives_its_credit_free(under: Coordinator) -
 
 @coordinator("MAIL-2", also=("DURABLE-2",))
 async def no_event_without_its_notice(under: Coordinator) -> None:
-    """A report that was admitted has its review in the delegator's mailbox, however soon that one comes back."""
+    """An admitted report has its review in the delegator's mailbox, however soon the delegator comes back."""
     name, skill = under.name("client"), under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer(name)
     created = await client.delegate(skill, payload=parts("x"))

@@ -1,4 +1,4 @@
-"""Cases of section 15 and 13: what an answer is worth when the coordinator dies. Each kills it and starts it again."""
+"""Cases of sections 15 and 13: whether an answer outlasts the coordinator. Each case kills and restarts it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .outcomes import RETRY, verdict
 coordinator = functools.partial(case, Role.COORDINATOR, needs=(Need.RESTART,))
 
 SAME: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
-"""Of the hello of a process that is there before the crash and after it."""
+"""Fields of the hello of a process that lives through the crash."""
 _SLACK_MS = 50
-"""Milliseconds that the clocks of the suite and of the coordinator may be apart in the time of a restart."""
+"""Milliseconds by which the clocks of suite and coordinator may differ over a restart."""
 
 
 async def restarted(under: Coordinator) -> int:
-    """Kill the coordinator and start it again; return by how many milliseconds at least what remains of a time is less.
+    """Kill the coordinator and start it again; return how many milliseconds of each time, at least, have passed.
 
-    Of a time that begins anew with the process as much is left as before, or more.
+    A time that wrongly begins anew with the process has as much left as before, or more.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -35,7 +35,7 @@ async def restarted(under: Coordinator) -> int:
 
 @coordinator("DURABLE-1", also=("DURABLE-6", "TASK-1"))
 async def what_was_answered_is_there_after_a_crash(under: Coordinator) -> None:
-    """After `task.created` the coordinator is killed: the task is there with its key, and the epoch is greater."""
+    """Tasks made before the coordinator was killed are there with their keys, and the epoch is greater."""
     name, skill = under.name("client"), under.skill()
     client = await under.peer(name)
     made = [await client.delegate(skill, number, key=f"{number}") for number in range(20)]
@@ -49,7 +49,7 @@ async def what_was_answered_is_there_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("FENCE-8")
 async def an_effect_scope_is_the_same_after_a_crash(under: Coordinator) -> None:
-    """A task is offered again by the coordinator that is back: with the `effectScope` of the offer before."""
+    """The restarted coordinator offers a task again with the `effectScope` of the offer before."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -98,7 +98,7 @@ async def a_crash_interrupts_no_attempt(under: Coordinator) -> None:
 
 @coordinator("DURABLE-7", also=("MAIL-4", "DURABLE-5"))
 async def an_offers_proof_is_the_same_after_a_crash(under: Coordinator) -> None:
-    """An offer that comes again has the proof it had, and another offer has another one."""
+    """An offer that comes again has the same proof, and another offer has another proof."""
     name, skill = under.name("worker"), under.skill()
     worker, client = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **SAME), await under.peer()
     worker.acknowledges = False
@@ -141,7 +141,7 @@ async def everything_said_before_is_known_after(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("WATCH-2", "READ-1"))
 async def a_tasks_history_is_whole_after_a_crash(under: Coordinator) -> None:
-    """A watch from the beginning tells after the crash what it told before."""
+    """A watch from the beginning tells the same events after the crash as before."""
     skill, who = under.skill(), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(who)
     created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
@@ -161,7 +161,7 @@ async def a_tasks_history_is_whole_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("TIME-4", also=("LEASE-4",))
 async def nobody_loses_a_lease_to_the_crash(under: Coordinator) -> None:
-    """A lease much shorter than the crash runs anew from the start: nobody else is offered the task meanwhile."""
+    """A lease much shorter than the crash begins anew at the start: no other agent is offered the task meanwhile."""
     skill, who, name = under.skill(), under.name("client"), under.name("worker")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     created = await client.delegate(skill, timers={"leaseMs": 300, "offerMs": 300, "heartbeatMs": 100})
@@ -176,7 +176,7 @@ async def nobody_loses_a_lease_to_the_crash(under: Coordinator) -> None:
 
 @coordinator("TIME-4", level=Level.SHOULD, also=("TIME-1",))
 async def timers_wait_until_everybody_could_be_back(under: Coordinator) -> None:
-    """A task whose time to be taken ends in the crash has not failed while a lease of six seconds runs anew."""
+    """A task whose `queueMs` ends in the crash has not failed while a lease of six seconds runs anew."""
     skill, who = under.skill(), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(who)
     held = await client.delegate(skill, timers={"leaseMs": 6_000, "offerMs": 6_000, "heartbeatMs": 1_000})
@@ -185,7 +185,7 @@ async def timers_wait_until_everybody_could_be_back(under: Coordinator) -> None:
     is_over = asyncio.get_running_loop().time() + 1.6
     await under.restart()
     back = await under.peer(who)
-    await asyncio.sleep(is_over - asyncio.get_running_loop().time())  # a time that is over is what is tried
+    await asyncio.sleep(is_over - asyncio.get_running_loop().time())  # the case tries a time that is over
     state = await back.state(waiting.task)
     check(state == "queued", "state queued", state)
 
@@ -267,7 +267,7 @@ def _shown(found: Frame) -> dict[str, Any]:
 
 @coordinator("DURABLE-5", also=("ASK-2", "ASK-4", "STEER-2", "ART-2", "CHECK-2", "REPORT-4", "ACCEPT-6", "ACCEPT-4"))
 async def a_repeat_is_one_after_a_crash(under: Coordinator) -> None:
-    """What an attempt said and was told is known by number or key, its report by the hash, and so is the word on it."""
+    """Messages of and to an attempt are known by number or key, its report by the hash, and so is its confirm."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     key = under.name("key")
@@ -319,7 +319,7 @@ async def a_repeat_is_one_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("MAIL-1", "MAIL-3", "MAIL-4", "MAIL-5"))
 async def a_mailbox_goes_on_after_a_crash(under: Coordinator) -> None:
-    """What was not acknowledged comes again under its numbers and in its order; what is new has the next number."""
+    """Unacknowledged entries come again with their numbers and in their order; a new entry has the next number."""
     skill, who = under.skill(), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(who)
     tasks = []
@@ -345,7 +345,7 @@ async def a_mailbox_goes_on_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("BUDGET-1", "BUDGET-2", "BUDGET-3", "READ-3"))
 async def what_was_used_and_given_away_counts_after_a_crash(under: Coordinator) -> None:
-    """Of 100 tokens 30 were used and 40 are a sub-task's: 30 are left; a usage that is told again counts once."""
+    """Of 100 tokens 30 were used and a sub-task has 40: 30 are left; a repeated usage counts once."""
     (skill, inner), name, who = (
         [under.skill(word) for word in ("skill", "inner")],
         under.name("worker"),
@@ -370,7 +370,7 @@ async def what_was_used_and_given_away_counts_after_a_crash(under: Coordinator) 
 
 @coordinator("DURABLE-5", also=("CANCEL-3", "CANCEL-4", "CANCEL-5", "LEASE-10", "FENCE-3", "HELLO-6"))
 async def who_is_to_stop_is_so_after_a_crash(under: Coordinator) -> None:
-    """Attempts of cancelled tasks go on in the mode there was; one taken away is told so, one given back is over."""
+    """Attempts of cancelled tasks go on in the same mode; one taken away is told so, one yielded is over."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     offers = []
@@ -408,7 +408,7 @@ async def who_is_to_stop_is_so_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("LEASE-8", "OFFER-1", "OFFER-3", "FENCE-4", "LIMIT-4"))
 async def who_comes_back_first_keeps_the_task_after_a_crash(under: Coordinator) -> None:
-    """Of two lapsed attempts that another agent was offered one is heard first, one accepted; losses are counted."""
+    """Two lapsed attempts were offered to another agent: one is heard first, one accepted; losses are counted."""
     skill, names, who = under.skill(), [under.name("worker") for _ in range(2)], under.name("client")
     newer: dict[str, Any] = {"instanceId": "two", "incarnation": 10, "credit": {"tasks": 0, "frames": 256}}
     first, client = await under.peer(names[0], skills=(skill,), **SAME), await under.peer(who)
@@ -439,7 +439,7 @@ async def who_comes_back_first_keeps_the_task_after_a_crash(under: Coordinator) 
 
 @coordinator("DURABLE-5", also=("TREE-4", "TASK-7", "CANCEL-1"))
 async def a_tree_is_one_after_a_crash(under: Coordinator) -> None:
-    """With the end of their parent what is bound to it is canceled, what is detached goes on as its delegator's."""
+    """When the parent ends, its bound sub-task is canceled, and the detached one goes on and is its delegator's."""
     skill, inner, name, who = under.skill(), under.skill("inner"), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -462,7 +462,7 @@ async def a_tree_is_one_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("REG-1", "REG-2", "REG-6", "ID-6", "ERR-6", "ROUTE-1"))
 async def agents_are_known_after_a_crash(under: Coordinator) -> None:
-    """One that is away is found as it updated itself, draining; its older process is refused, and it gets no offer."""
+    """An agent that is away is found as it last updated itself, draining; its older process is refused."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     newer: dict[str, Any] = {"instanceId": "newer", "incarnation": 8, "labels": {"zone": "a"}}
     client = await under.peer(who)
@@ -495,7 +495,7 @@ async def agents_are_known_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("HAND-1", "HAND-3"))
 async def a_task_goes_to_whom_it_was_handed_after_a_crash(under: Coordinator) -> None:
-    """Handed on to an agent that is away, a task waits for it over the crash, with the note; nobody else is asked."""
+    """A task handed on to an agent that is away waits for it over the crash, with the note; nobody else is asked."""
     skill, names, who = under.skill(), [under.name("worker") for _ in range(2)], under.name("client")
     worker, client = await under.peer(names[0], skills=(skill,), **SAME), await under.peer(who)
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -518,7 +518,7 @@ async def a_task_goes_to_whom_it_was_handed_after_a_crash(under: Coordinator) ->
 
 @coordinator("DURABLE-5", also=("ASK-1", "ASK-6", "MAIL-6", "TIME-5"))
 async def a_question_is_asked_again_after_a_crash(under: Coordinator) -> None:
-    """One that its delegator did not acknowledge comes again with its default, and with what is left of its time."""
+    """A question its delegator did not acknowledge comes again with its default, and with what is left of its time."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     client.acknowledges = False

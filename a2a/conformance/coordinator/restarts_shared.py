@@ -19,7 +19,7 @@ coordinator = functools.partial(case, Role.COORDINATOR, needs=(Need.RESTART,))
 
 
 async def listed(peer: Peer, name: str) -> tuple[list[dict[str, Any]], list[tuple[int | None, int]]]:
-    """Return what `claim.list` shows of a name without its times, and of each the time left and for how long it is."""
+    """Return what `claim.list` shows for a name without times, and for each claim its time left and its age."""
     page = await peer.request("claim.list", name=name)
     claims: list[dict[str, Any]] = page.body["claims"]
     return claims, [(shown.pop("ttlMs", None), shown.pop("sinceMs", 0)) for shown in claims]
@@ -27,7 +27,7 @@ async def listed(peer: Peer, name: str) -> tuple[list[dict[str, Any]], list[tupl
 
 @coordinator("DURABLE-5", also=("CLAIM-2", "CLAIM-3", "CLAIM-5", "CLAIM-7", "CLAIM-10", "TIME-5"))
 async def who_has_and_who_waits_is_the_same_after_a_crash(under: Coordinator) -> None:
-    """Claims are listed as before, with less time left; who is willing is called back, the line served in its order."""
+    """Claims are listed as before, with less time left; a preemptible one is called back, the line keeps its order."""
     root, names = under.name("a"), [under.name(word) for word in ("holder", "old", "urgent", "high")]
     one, two, three, high = [await under.peer(name, **SAME) for name in names]
     fence = await granted(one, 1, f"{root}/x", ttlMs=600_000)
@@ -56,7 +56,7 @@ async def who_has_and_who_waits_is_the_same_after_a_crash(under: Coordinator) ->
 
 @coordinator("DURABLE-5", also=("CLAIM-10", "MAIL-4", "MAIL-6"))
 async def who_was_called_back_is_so_after_a_crash(under: Coordinator) -> None:
-    """Its holder is told again, as it did not acknowledge that, with what is left of its grace, and not once more."""
+    """The holder, which did not acknowledge the recall, is told again, once, with what is left of its grace."""
     name, names = under.name("a"), [under.name(word) for word in ("holder", "high")]
     one, high = [await under.peer(who, **SAME) for who in names]
     one.acknowledges = False
@@ -75,7 +75,7 @@ async def who_was_called_back_is_so_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("CLAIM-4",))
 async def numbers_of_claims_are_known_after_a_crash(under: Coordinator) -> None:
-    """A claim that is held has its fence, one that waits its place; one that ended and one passed over are stale."""
+    """A held claim has its fence, one in line its position; one that ended and one skipped are stale."""
     (name, free), (who, waits) = [[under.name(word) for word in words] for words in (("a", "b"), ("holder", "waits"))]
     one, two = await under.peer(who, **SAME), await under.peer(waits, **SAME)
     await ok(one, "claim.release", claimFence=await granted(one, 2, free))
@@ -94,7 +94,7 @@ async def numbers_of_claims_are_known_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("CLAIM-8", "CLAIM-9", "CLAIM-11"))
 async def claims_of_an_attempt_are_its_own_after_a_crash(under: Coordinator) -> None:
-    """What came with its lease and what it claimed is held under its fence, and free when it has reported."""
+    """Claims from its lease and its own claims are held under its fence, and free after its report."""
     skill, root, who, name = under.skill(), under.name("a"), under.name("client"), under.name("worker")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     created = await client.delegate(skill, spec={"resources": [{"name": f"{root}/given"}]}, timers=LONG)
@@ -115,7 +115,7 @@ async def claims_of_an_attempt_are_its_own_after_a_crash(under: Coordinator) -> 
 
 @coordinator("DURABLE-5", also=("CTX-2", "CTX-3", "CTX-5", "CTX-6", "CTX-7", "CTX-8"))
 async def a_contexts_past_is_known_after_a_crash(under: Coordinator) -> None:
-    """Every revision is read as before, deletes too; marks hold, a repeat is one, a watch begins behind its place."""
+    """Every revision is read as before, deletes too; marks hold, repeats are known, a watch begins after its place."""
     who, context = under.name("writer"), under.name("context")
     one = await under.peer(who)
     for operation in ({"value": b"1"}, {"value": b"2"}, {"delete": True}):
@@ -145,7 +145,7 @@ async def a_contexts_past_is_known_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("CTX-10", "STEER-4", "ACCEPT-4"))
 async def what_a_result_waits_for_is_known_after_a_crash(under: Coordinator) -> None:
-    """A result on a decision that had moved and one that missed a word are reviewed with that after the crash."""
+    """A result on a decision that had moved, and one that missed a word, are reviewed with that after the crash."""
     skill, context, who = under.skill(), under.name("context"), under.name("client")
     worker, client = await under.peer(skills=(skill,)), await under.peer(who)
     client.acknowledges = False
@@ -181,7 +181,7 @@ async def shown(peer: Peer, conflict: str) -> dict[str, Any]:
 
 @coordinator("DURABLE-5", also=("CONFLICT-4", "CONFLICT-9", "CONFLICT-11", "CONFLICT-12", "CONFLICT-14", "MAIL-4"))
 async def what_is_disputed_is_so_after_a_crash(under: Coordinator) -> None:
-    """An open conflict has the same record; it disputes its subjects, bars its key, and a raise joins or repeats it."""
+    """An open conflict has the same record; it disputes its subjects and blocks its key; raises join or repeat it."""
     names = [under.name(word) for word in ("client", "raiser", "other")]
     client, one, other = [await under.peer(name) for name in names]
     one.acknowledges = False
@@ -241,7 +241,7 @@ async def what_was_decided_is_so_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("CONFLICT-6", "CONFLICT-15", "CTX-5"), needs=(Need.RESTART, Need.OPERATOR))
 async def a_write_that_is_chosen_after_a_crash_is_there(under: Coordinator) -> None:
-    """A value for a guarded key that is chosen is its next revision, marked as its writer wanted before the crash."""
+    """A chosen value for a guarded key becomes its next revision, marked as its writer wanted before the crash."""
     who, operator, context = under.name("writer"), await under.operator(), under.name("context")
     one, two = await under.peer(), await under.peer(who)
     for rev in range(2):
@@ -261,7 +261,7 @@ async def a_write_that_is_chosen_after_a_crash_is_there(under: Coordinator) -> N
 
 @coordinator("DURABLE-5", also=("GROUP-2", "COMPARE-2"))
 async def a_group_counts_the_answers_from_before_a_crash(under: Coordinator) -> None:
-    """An answer that came before the crash and an equal one behind it are enough of three."""
+    """An answer from before the crash and an equal one after it are enough of three."""
     group = await Group.of(under, policy=ladder({"strategy": "quorum", "k": 2}, ABORT))
     await group.answer("x")
     client, worker, offer = group.client, group.workers[1], group.offers[1]
@@ -277,7 +277,7 @@ async def a_group_counts_the_answers_from_before_a_crash(under: Coordinator) -> 
 
 @coordinator("DURABLE-5", also=("GROUP-2", "CTX-10"))
 async def what_a_groups_result_relies_on_is_known_after_a_crash(under: Coordinator) -> None:
-    """A decision that an answer relied on moves behind the crash: the group's result waits for a word on it."""
+    """A decision that an answer relied on moves after the crash: the group's result waits for its confirm."""
     skill, context, who = under.skill(), under.name("context"), under.name("client")
     client = await under.peer(who)
     workers = [await under.peer(skills=(skill,)) for _ in range(2)]
@@ -298,7 +298,7 @@ async def what_a_groups_result_relies_on_is_known_after_a_crash(under: Coordinat
 
 @coordinator("DURABLE-5", also=("CONFLICT-8", "GROUP-3"))
 async def an_appeal_counts_once_over_a_crash(under: Coordinator) -> None:
-    """A conflict that waits for an appeal waits after the crash; who appeals a second time is refused then too."""
+    """A conflict that waits for an appeal still waits after the crash; a second appeal is refused then too."""
     rungs = ladder("majority", {"strategy": "human", "timeoutMs": 600_000, "onTimeout": "abort"}, "abort")
     group = await Group.of(under, policy=rungs, spec={"effect": "irreversible"})
     await group.answer("x", "y", "x")
@@ -323,7 +323,7 @@ async def an_appeal_counts_once_over_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("PATCH-2", "PATCH-3"))
 async def a_patch_collides_with_one_from_before_a_crash(under: Coordinator) -> None:
-    """Of two results that patch one place the second comes behind the crash: both are a conflict by rule `a1`."""
+    """Two results patch one place, the second after the crash: both are a conflict by rule `a1`."""
     skill, context, thing = under.skill(), under.name("context"), under.name("thing")
     credit = {"tasks": 1, "frames": 256}
     names, who = [under.name("worker") for _ in range(2)], under.name("client")
@@ -348,7 +348,7 @@ async def a_patch_collides_with_one_from_before_a_crash(under: Coordinator) -> N
 
 @coordinator("DURABLE-5", also=("LIMIT-9",))
 async def a_full_context_is_full_after_a_crash(under: Coordinator) -> None:
-    """Behind values of 16,777,216 bytes a further one is refused with `quota`, before the crash and after it, until one
+    """Beyond values of 16,777,216 bytes another value is refused with `quota`, before the crash and after it, until one
     of them is deleted."""
     who, context = under.name("writer"), under.name("context")
     one = await under.peer(who)

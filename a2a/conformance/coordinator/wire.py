@@ -1,4 +1,4 @@
-"""Cases of section 3: frames, encodings, payloads, limits, and what is not a frame."""
+"""Cases of section 3: frames, encodings, payloads, limits, and messages that are no frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..wire import JSON, MSGPACK, Frame, encode, parts, result, result_hash
 coordinator = functools.partial(case, Role.COORDINATOR)
 
 SHOWN = 80
-"""Bytes of a wrong message that are shown with a failure."""
+"""How many bytes of a wrong message are shown with a failure."""
 ODD_TEXT = 'quoted "text", a \\, \t, é, 😀, \u2028 and the end'
 
 
@@ -31,26 +31,26 @@ async def refused(peer: Peer, message: bytes, *codes: str) -> None:
 
 
 async def ends_as_malformed(peer: Peer, message: bytes) -> None:
-    """Send a message that is none, and see that it is answered and ends the connection."""
+    """Send a message that is malformed, and check that it is answered and ends the connection."""
     await refused(peer, message, "malformed")
     await peer.ended()
 
 
 async def still_serves(under: Coordinator) -> None:
-    """See that another connection is not disturbed."""
+    """Check that another connection is not disturbed."""
     await (await under.peer()).settle()
 
 
 def another(number: str) -> str:
-    """Return why a default is not tried where the coordinator has another number."""
+    """Return why a default is not tried: the coordinator has another number."""
     return f"{number} here, which nothing announces"
 
 
 def is_set_to_another(answer: Frame, kind: str, number: str) -> None:
-    """Leave the case out where what is beyond a default was taken.
+    """Skip the case if what is beyond a default was accepted.
 
     Raises:
-        Skipped: it was.
+        Skipped: it was accepted.
     """
     if answer.kind == kind:
         raise Skipped(another(number))
@@ -75,7 +75,7 @@ async def peers_of_both_encodings_work_on_one_task(under: Coordinator) -> None:
 
 @coordinator("WIRE-1")
 async def takes_a_message_in_fragments(under: Coordinator) -> None:
-    """A frame in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    """A frame in two fragments, the first of which ends within a character, and a ping between them are both accepted:
     the ping is answered by a pong."""
     for encoding in (JSON, MSGPACK):
         peer = await under.peer(encoding=encoding)
@@ -88,7 +88,7 @@ async def takes_a_message_in_fragments(under: Coordinator) -> None:
 
 @coordinator("WIRE-2")
 async def sends_json_as_text_and_messagepack_as_bytes(under: Coordinator) -> None:
-    """What comes in JSON comes in text messages, and MessagePack in binary ones: replies, mail and errors."""
+    """JSON comes in text messages, and MessagePack in binary ones: replies, mail and errors."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     await worker.admitted(await worker.offered((await client.delegate(skill)).task))
@@ -120,7 +120,7 @@ async def a_message_without_a_frame_is_malformed(under: Coordinator) -> None:
 
 @coordinator("WIRE-2")
 async def passes_over_blank_lines_between_json_frames(under: Coordinator) -> None:
-    """Blank lines in front of, between and behind JSON frames are no frames."""
+    """Blank lines before, between and after JSON frames are skipped."""
     peer = await under.peer(encoding=JSON)
     lines = [
         b"",
@@ -151,7 +151,7 @@ async def every_frame_fits_the_schema_of_its_kind(under: Coordinator) -> None:
 
 @coordinator("WIRE-4")
 async def an_envelope_field_inside_the_body_is_not_looked_at(under: Coordinator) -> None:
-    """A `task` inside the body of `task.get` names nothing: the field belongs into the envelope."""
+    """A `task` inside the body of `task.get` names nothing: the field belongs in the envelope."""
     client = await under.peer()
     created = await client.delegate(under.skill())
     frame = client.frame("task.get") | {"body": {"task": created.task}}
@@ -162,7 +162,7 @@ async def an_envelope_field_inside_the_body_is_not_looked_at(under: Coordinator)
 
 @coordinator("WIRE-5")
 async def relays_payloads_it_cannot_read(under: Coordinator) -> None:
-    """A payload of UTF-8 that is no JSON is stored, hashed and relayed as it came."""
+    """A UTF-8 payload that is not JSON is stored, hashed and relayed unchanged."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     words = b"this is {no JSON: \xe2\x82\xac"
@@ -176,7 +176,7 @@ async def relays_payloads_it_cannot_read(under: Coordinator) -> None:
 
 @coordinator("WIRE-6")
 async def passes_over_fields_it_does_not_know(under: Coordinator) -> None:
-    """A field nobody defined, in the envelope and in the body, changes nothing."""
+    """An unknown field, in the envelope or in the body, changes nothing."""
     peer = await under.peer(newField={"a": [1, None]})
     frame = peer.frame("ping", nonce="n", later=True) | {"newEnvelopeField": 1}
     await peer.send_frames(frame)
@@ -185,7 +185,7 @@ async def passes_over_fields_it_does_not_know(under: Coordinator) -> None:
 
 @coordinator("WIRE-6", also=("TASK-2",))
 async def keeps_unknown_fields_of_a_spec_and_a_card(under: Coordinator) -> None:
-    """What a later version writes into a card and a `spec` is relayed as it came."""
+    """Fields that a later version writes into a card and a `spec` are relayed unchanged."""
     skill, name = under.skill(), under.name("worker")
     client = await under.peer()
     hello = under.hello(name, skill)
@@ -202,7 +202,7 @@ async def keeps_unknown_fields_of_a_spec_and_a_card(under: Coordinator) -> None:
 
 @coordinator("WIRE-16")
 async def a_word_that_is_none_is_malformed(under: Coordinator) -> None:
-    """A mode, and an evaluator in a `spec`, that are none are refused, and the connection goes on."""
+    """An unknown mode, and an unknown evaluator in a `spec`, are refused, and the connection goes on."""
     skill, client = under.skill(), await under.peer()
     created = await client.delegate(skill)
     await client.refused("malformed", "task.cancel", task=created.task, mode="softly")
@@ -213,7 +213,7 @@ async def a_word_that_is_none_is_malformed(under: Coordinator) -> None:
 
 @coordinator("WIRE-7")
 async def refuses_a_kind_it_does_not_take(under: Coordinator) -> None:
-    """A kind nobody defined, and one that a coordinator says, get `unsupported_kind`, and the connection goes on."""
+    """An unknown kind, and one that only a coordinator sends, get `unsupported_kind`, and the connection goes on."""
     peer = await under.peer()
     await peer.refused("unsupported_kind", "no.such.kind", anything=1)
     await peer.refused("unsupported_kind", "task.created")
@@ -222,7 +222,7 @@ async def refuses_a_kind_it_does_not_take(under: Coordinator) -> None:
 
 @coordinator("WIRE-7")
 async def gives_up_over_a_kind_that_must_be_understood(under: Coordinator) -> None:
-    """A kind nobody defined with `must: true` gets `unsupported_kind`, and the connection ends."""
+    """An unknown kind with `must: true` gets `unsupported_kind`, and the connection ends."""
     peer = await under.peer()
     await peer.refused("unsupported_kind", "no.such.kind", must=True)
     await peer.ended()
@@ -264,7 +264,7 @@ async def a_number_that_not_every_language_has_ends_the_connection(under: Coordi
 
 @coordinator("WIRE-8")
 async def null_is_the_same_as_absent(under: Coordinator) -> None:
-    """A field that is `null` has the value of one that is not there."""
+    """A field that is `null` has the value of an absent one."""
     client = await under.peer()
     frame = client.frame("task.list") | {"re": None, "body": {"skill": under.skill(), "state": None, "limit": None}}
     await client.send_frames(frame)
@@ -274,7 +274,7 @@ async def null_is_the_same_as_absent(under: Coordinator) -> None:
 
 @coordinator("WIRE-9", also=("REPORT-2",))
 async def computes_the_hash_of_a_result(under: Coordinator) -> None:
-    """The `resultHash` is that of outcome and bytes: written with other bytes for the same value it is another."""
+    """The `resultHash` covers outcome and bytes: other bytes for the same value have another hash."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -336,7 +336,7 @@ async def what_is_not_messagepack_ends_the_connection(under: Coordinator) -> Non
 
 @coordinator("WIRE-12")
 async def a_declared_length_without_its_bytes_costs_nothing(under: Coordinator) -> None:
-    """A map that says it has four thousand million entries, and a text of four gigabytes, are `malformed`."""
+    """A map that declares four thousand million entries, and a text of four gigabytes, are `malformed`."""
     for message in (b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff"):
         peer = await under.peer(encoding=MSGPACK)
         await refused(peer, message, "malformed", "too_large")
@@ -365,7 +365,7 @@ async def closes_with_1008_after_a_frame_that_is_none(under: Coordinator) -> Non
 @coordinator("WIRE-15", also=("WIRE-12",))
 async def ends_over_what_is_no_websocket_and_no_text(under: Coordinator) -> None:
     """A frame that is not masked ends the connection with the WebSocket code 1002, and text that is not UTF-8 with
-    1007, or as any message that is malformed; other connections go on."""
+    1007, or like any malformed message with 1008; other connections go on."""
     peer = await under.peer(encoding=JSON)
     await peer.socket.write(b"\x81\x02{}")
     closed = await peer.ended()
@@ -407,7 +407,7 @@ async def a_payload_beyond_the_limit_is_too_large_and_the_connection_goes_on(und
 
 @coordinator("LIMIT-2")
 async def a_message_beyond_the_limit_ends_the_connection(under: Coordinator) -> None:
-    """A message larger than `messageMaxBytes` ends the connection, with `too_large` or with the end alone."""
+    """A message larger than `messageMaxBytes` ends the connection, with or without `too_large` before."""
     peer = await under.peer(encoding=JSON)
     size = int(peer.welcome.body["limits"]["messageMaxBytes"])
     peer.patience = 20.0
@@ -428,7 +428,7 @@ async def what_is_too_deep_or_has_too_many_parts_is_too_large(under: Coordinator
     crowd = b"\n".join(b'{"id":"x%d","kind":"pong"}' % number for number in range(frames + 1))
     for message in (deep, many, crowd):
         if len(message) > int(first.welcome.body["limits"]["messageMaxBytes"]):
-            continue  # that ends the connection, with or without a word
+            continue  # that ends the connection, with or without an error
         peer = await under.peer(encoding=JSON)
         await refused(peer, message, "too_large")
         await peer.ended()
@@ -437,7 +437,7 @@ async def what_is_too_deep_or_has_too_many_parts_is_too_large(under: Coordinator
 
 @coordinator("LIMIT-2")
 async def a_flood_of_brackets_ends_no_process(under: Coordinator) -> None:
-    """A message of up to a hundred thousand opening brackets, in both encodings, ends its own connection alone."""
+    """A message of up to a hundred thousand opening brackets, in either encoding, ends only its own connection."""
     brackets = min(100_000, (await under.peer()).payload_max_bytes // len('{"a":'))
     for encoding, message in (
         (JSON, b'{"id":"x1","kind":"ping","body":' + b'{"a":' * brackets),
@@ -501,7 +501,7 @@ async def a_task_fails_after_its_losses(under: Coordinator) -> None:
 
 @coordinator("LIMIT-4", also=("LIMIT-8", "OFFER-6"))
 async def a_task_survives_as_many_losses_as_it_has(under: Coordinator) -> None:
-    """With `limits.losses` 1 the second grant without an answer ends the task; of one agent, that is no dead letter."""
+    """With `limits.losses` 1 the second unanswered grant ends the task; if one agent had both, it is no dead letter."""
     skill = under.skill()
     _, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, limits={"losses": 1}, timers={"offerMs": 200})
@@ -514,7 +514,7 @@ async def a_task_survives_as_many_losses_as_it_has(under: Coordinator) -> None:
 
 @coordinator("LIMIT-4", also=("ACCEPT-5",))
 async def a_task_fails_after_its_reworks(under: Coordinator) -> None:
-    """With `limits.reworks` 0, a wish for another revision ends the task with reason `reworks`."""
+    """With `limits.reworks` 0, a reject with `rework` ends the task with reason `reworks`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, limits={"reworks": 0})
@@ -543,7 +543,7 @@ async def a_peer_that_does_not_read_loses_its_connection_and_no_mail(under: Coor
 
 @coordinator("LIMIT-5")
 async def who_asks_for_much_at_once_gets_it(under: Coordinator) -> None:
-    """Answers of 80 MB together, of up to 2 MB each, asked for before one is read, all come."""
+    """Answers of 80 MB together, each of up to 2 MB and all requested before one is read, all come."""
     client = await under.peer()
     client.patience = 20.0
     size = min(2_000_000, client.payload_max_bytes - len(parts("")))
@@ -588,7 +588,7 @@ async def what_is_said_to_a_task_is_within_its_bytes(under: Coordinator) -> None
 
 @coordinator("LIMIT-7", also=("REPORT-6",))
 async def of_reports_without_authority_so_many_are_kept(under: Coordinator) -> None:
-    """Of twenty different reports by somebody else some are kept, and at most 4."""
+    """Of twenty different reports by a stranger, some are kept, and at most 4."""
     skill = under.skill()
     worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -602,7 +602,7 @@ async def of_reports_without_authority_so_many_are_kept(under: Coordinator) -> N
 
 @coordinator("REPORT-6", also=("LIMIT-7",))
 async def reports_of_others_keep_out_none_of_who_had_the_task(under: Coordinator) -> None:
-    """After twenty different reports by somebody else one that its worker makes too late is in the task's evidence."""
+    """After twenty different reports by a stranger, a late report of the worker is still in the task's evidence."""
     skill = under.skill()
     worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -619,7 +619,7 @@ async def a_task_lost_by_two_agents_is_a_dead_letter(under: Coordinator) -> None
     """A task that two agents lost is a dead letter, and `task.list` finds it as one."""
     skill = under.skill()
     client = await under.peer()
-    for _ in range(2):  # both are offered it in turn, and neither says a word
+    for _ in range(2):  # both are offered it in turn, and neither answers
         await under.peer(skills=(skill,))
     created = await client.delegate(skill, limits={"losses": 1}, timers={"offerMs": 200})
     await client.settled(created.task, state="failed", reason="losses")
@@ -629,7 +629,7 @@ async def a_task_lost_by_two_agents_is_a_dead_letter(under: Coordinator) -> None
 
 @coordinator("LIMIT-9", also=("CTX-3",))
 async def a_value_beyond_the_limit_is_too_large(under: Coordinator) -> None:
-    """A context value of more than 65,536 bytes is refused with `too_large`, and nothing of the write is kept."""
+    """A context value of more than 65,536 bytes is refused with `too_large`, and nothing of its write is kept."""
     client, context = await under.peer(), under.name("context")
     ops = [{"key": "a", "value": b"1"}, {"key": "b", "value": b'"' + b"x" * 65_536 + b'"'}]
     if int(client.welcome.body["limits"]["messageMaxBytes"]) < 65_536 + 4_096:
