@@ -1,5 +1,5 @@
-"""The measured side: what a coordinator costs next to a bare relay on the same machine in the same run.
+"""The benchmarks: what a coordinator costs compared with a bare relay on the same machine in the same run.
 
-`python -m benchmarks` is the way in. What is measured uses the public API and runs as real processes on loopback, but
-for what looks inside one process (`engine`). Linux only, because processor time is read from `/proc`.
+`python -m benchmarks` runs them. The measured code uses the public API and runs as real processes on loopback, except
+where a benchmark looks inside one process (`engine`). Linux only, because processor time is read from `/proc`.
 """

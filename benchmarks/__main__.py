@@ -1,6 +1,6 @@
 """The runner: `python -m benchmarks [NAME ...] [--quick] [--json] [--dir DIR] [--slow-sync US]`.
 
-Prints what the machine is, then the results of each benchmark named, or of all. Exit codes: 0 measured, 1 failed,
+Prints the facts of the machine, then the results of each benchmark named, or of all. Exit codes: 0 measured, 1 failed,
 2 usage, 130 on Ctrl-C, 143 on SIGTERM.
 """
 
@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, Callable[[Options], Awaitable[Sequence[Result | Note]]]] =
     "peers": peers.run,
 }
 NOT_QUICK = frozenset({"peers"})
-"""Left out of a quick run unless they are named: to set them up takes longer than all others."""
+"""Left out of a quick run unless named: their setup takes longer than all other benchmarks."""
 
 
 SLOW_SYNC_MAX_US = 100_000
@@ -88,7 +88,7 @@ def _microseconds(text: str) -> int:
 async def _run(names: Sequence[str], options: Options, *, in_json: bool) -> None:
     me = asyncio.current_task()
     assert me is not None, "a coroutine runs in a task"
-    # Ctrl-C cancels this task already; SIGTERM must take the same way, past the ends of the processes started.
+    # Ctrl-C cancels this task already; SIGTERM must do the same, so that the processes started are ended.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     facts = machine.facts(options.directory, options.loop) | {"slow_sync_us": options.slow_sync_us}
     print(json.dumps({"name": "machine", **facts}) if in_json else as_facts(facts) + "\n", flush=True)

@@ -1,6 +1,6 @@
-"""The agents of the benchmarks, as anybody would write them. `--hosts` says which of them a process is.
+"""The agents of the benchmarks, written as a user would write them. `--hosts` says which of them a process is.
 
-`worker` answers every text at once, `lead` has a task done in parts, `voters` are three, one of whom is wrong.
+`worker` answers every text at once, `lead` has a task done in parts, `voters` are three agents, one of them wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["AGENT_ID", "HOSTED", "agent", "hosted", "lead"]
 
 AGENT_ID = "benchmark-worker"
 HOSTED = {"worker": "reverse", "lead": "spread", "voters": "vote"}
-"""What a process may host, and a skill by which it is known to be there."""
+"""What a process may host, each with a skill that shows it has joined."""
 VOTERS = 3
 
 agent = Agent(AGENT_ID, version="1.0", description="Answers every text with the text reversed.", concurrency=64)
@@ -46,7 +46,7 @@ async def stream_progress(text: str, task: TaskContext) -> str:
     """Reverse a text, after telling many times how far it is."""
     for number in range(CHUNKS):
         await task.progress(number / CHUNKS, text)
-        await asyncio.sleep(0)  # what follows is told from another turn, as by a handler that works in between
+        await asyncio.sleep(0)  # the next call comes in another turn of the loop, as from a handler at work
     return answer_to(text)
 
 
@@ -59,7 +59,7 @@ async def spread(text: str, children: int, task: TaskContext) -> str:
 
 
 def voter(number: int) -> Agent:
-    """Return one of those who vote: the last one's answer is wrong."""
+    """Return one of the voters: the last one's answer is wrong."""
     made = Agent(f"benchmark-voter/{number}", version="1.0", description="Reverses a text, or not.", concurrency=64)
 
     @made.skill()
@@ -71,7 +71,7 @@ def voter(number: int) -> Agent:
 
 
 def hosted(name: str, agents: int) -> dict[str, Agent]:
-    """Return the agents of one process by their ids: so many workers side by side, or what else it may host."""
+    """Return the agents of one process by their ids: this many workers, or another thing it may host."""
     if name == "worker":
         return {AGENT_ID if agents == 1 else f"{AGENT_ID}/{number}": agent for number in range(1, agents + 1)}
     found = [lead] if name == "lead" else [voter(number) for number in range(1, VOTERS + 1)]
@@ -79,7 +79,7 @@ def hosted(name: str, agents: int) -> dict[str, Agent]:
 
 
 async def host(agents: Mapping[str, Agent], url: str, token: str) -> None:
-    """Serve with all of them, each over a connection of its own, until SIGTERM."""
+    """Serve with all of them, each over its own connection, until SIGTERM."""
     stop = anyio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with asyncio.TaskGroup() as tasks:

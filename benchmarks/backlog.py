@@ -1,8 +1,8 @@
-"""The benchmark `backlog`: what a long queue costs those who work it off.
+"""The benchmark `backlog`: what a long queue costs the agents that work it off.
 
 Two hundred agents that take one task at a time, and one client. On the empty side the client keeps as many tasks open
-as there are agents; on the other there are a hundred thousand more in the queue, for the same agents, and each task
-that ends is followed by another. All agents are busy on both sides. The empty side is measured before and after.
+as there are agents; on the other side a hundred thousand more are in the queue, for the same agents, and each task that
+ends is followed by another. All agents are busy on both sides. The empty side is measured before and after the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE = 300.0
 
 
 class _Load:
-    """The orders that the runner gives, and what they cost the coordinator."""
+    """The runner's orders, and what they cost the coordinator."""
 
     def __init__(self, coordinator: Process, peers: Process, seconds: float) -> None:
         self._coordinator, self._peers, self._seconds = coordinator, peers, seconds
@@ -68,7 +68,7 @@ Measured = tuple[float, float, float]
 
 
 def results(before: Measured, full: Measured, after: Measured) -> list[Result]:
-    """The long queue beside the empty one, of which there are two measurements."""
+    """Return the figures of the long queue with their ratio to the empty one, which was measured twice."""
     tasks, seconds, cpu = (one + other for one, other in zip(before, after, strict=True))
     empty = Result("backlog.empty.throughput", round(tasks / seconds, 1), "tasks/s")
     empty_cpu = Result("backlog.empty.cpu", round(cpu / tasks * 1e6, 1), "us/task")

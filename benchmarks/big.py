@@ -1,6 +1,6 @@
 """The benchmark `big`: tasks of 1 MiB that are answered with 1 MiB, eight in flight.
 
-A payload is stored once and passed on as it came; the relay has the same payloads and stores nothing. A full run keeps
+A payload is stored once and passed on unchanged; the relay has the same payloads and stores nothing. A full run keeps
 some gigabytes until its end.
 """
 
@@ -33,5 +33,5 @@ async def run(options: Options) -> list[Result]:
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
-    """Medians of the rounds, each beside the relay's."""
+    """Return the medians of the rounds, each with its ratio to the relay's."""
     return beside(samples, "relay.big", {"big": "big"})

@@ -1,6 +1,6 @@
-"""The client process: everything a benchmark has done by agents, over as many connections as it is told to have.
+"""The client process: has agents do a benchmark's tasks, over as many connections as it is told to have.
 
-It measures nothing before all agents that are expected are there, and only where the ledger is durable.
+It measures nothing before all expected agents have joined, and only if the ledger is durable.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from benchmarks.report import BenchmarkError
 __all__ = ["AGENTS_WITHIN", "calls_of", "client"]
 
 AGENTS_WITHIN = 20.0
-"""Seconds the agents may take to join: an interpreter's start and a handshake, many times over, and less than the
-client itself may take to be ready, so that it can still say what it waited for."""
+"""Seconds the agents may take to join: many times an interpreter's start and a handshake, and less than the client
+itself may take to be ready, so that it can still say what it waited for."""
 CHUNK_KINDS = ("artifact", "progress")
 
 
 async def client(url: str, token: str, expected: Mapping[str, int], connections: int) -> None:
-    """Run the phases the runner orders, once the agents are there and the ledger is known to be durable.
+    """Run the phases that the runner orders, once the agents have joined and the ledger is known to be durable.
 
     Args:
         url: the coordinator's.
         token: the namespace's.
-        expected: skill to how many agents must have it.
+        expected: for each skill, how many agents must have it.
         connections: how many to delegate over, in turn.
     """
     async with AsyncExitStack() as stack:
@@ -51,7 +51,7 @@ async def _joined(session: a2a.Client, skill: str, agents: int) -> None:
     found = 0
     try:
         async with asyncio.timeout(AGENTS_WITHIN):
-            # Asked again and again: a watch may begin after the agent joined, and nothing is measured yet.
+            # Polled: a watch may begin after the agent joined, and nothing is measured yet.
             while (found := len(await session.find(skill=skill))) < agents:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
@@ -61,7 +61,7 @@ async def _joined(session: a2a.Client, skill: str, agents: int) -> None:
 
 
 def calls_of(sessions: Sequence[a2a.Client]) -> dict[str, Call]:
-    """Return what the client can be ordered to do: over all its connections in turn."""
+    """Return the calls the client can be ordered to make, over all its connections in turn."""
     turns = itertools.cycle(sessions)
 
     async def confirmed(text: str) -> str:
@@ -96,7 +96,7 @@ def calls_of(sessions: Sequence[a2a.Client]) -> dict[str, Call]:
     return {
         "delegate": delegated("reverse"),
         "confirmed": confirmed,
-        # Three that have to agree, and one of whom does not, so that the conflict opens each time.
+        # All three have to agree, and one does not, so that the conflict opens each time.
         "conflict": delegated("vote", copies=3, agree=3, resolve=["majority", "abort"]),
         **{kind: followed(f"stream_{kind}") for kind in CHUNK_KINDS},
         **{f"fanout.{children}": spread(children) for children in CHILDREN},

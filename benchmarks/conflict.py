@@ -1,6 +1,6 @@
 """The benchmark `conflict`: three agents do the same task, one of them wrongly, and the majority decides.
 
-Every task has three attempts, opens a conflict and resolves it by the first rung of its ladder. Beside it stands a
+Every task has three attempts, opens a conflict and resolves it by the first rung of its ladder. It is compared with a
 plain delegation through the same coordinator in the same run.
 """
 
@@ -25,5 +25,5 @@ async def run(options: Options) -> list[Result]:
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
-    """Medians of the rounds, each beside the plain delegation's."""
+    """Return the medians of the rounds, each with its ratio to the plain delegation's."""
     return beside(samples, "delegate", {"conflict": "conflict"})

@@ -21,11 +21,11 @@ async def start(
     """Start a coordinator, the agents and a client that is connected to it.
 
     Args:
-        processes: what ends them.
-        directory: where the ledger lies, and the tokens.
-        options: the event loop they must be on, and the coordinator's disk.
-        hosts: what agents there are, see `benchmarks.agent`; each of them a process.
-        connections: of the client; with more than one there are as many workers.
+        processes: ends them.
+        directory: the directory of the ledger and the tokens.
+        options: the event loop they must run on, and the coordinator's disk.
+        hosts: the agents, see `benchmarks.agent`; each entry is a process.
+        connections: how many the client has; with more than one there are as many workers.
     """
     name = "coordinator" if connections == 1 else f"coordinator of {connections}"
     # Tokens and secrets go with the run, not into the user's own state directory.
@@ -50,12 +50,12 @@ async def start(
     try:
         await asyncio.wait([joining, *ends], return_when=asyncio.FIRST_COMPLETED)
         for agent in agents:
-            agent.check()  # the client would only know that nobody comes
+            agent.check()  # the client would only know that nobody joins
         load, _ = await joining
     finally:
         for waiting in (joining, *ends):
             waiting.cancel()
-    # The client is ready when it has found the agents, so their event loops are up by now.
+    # The client is ready once it has found the agents, so their event loops are up by now.
     for agent in agents:
         expect_event_loop(agent, options.loop)
     return Routed(coordinator, load)

@@ -1,8 +1,8 @@
-"""A process of many peers of raw frames: agents that answer at once, and one client that keeps so many tasks open.
+"""A process of many peers of raw frames: agents that answer at once, and one client that keeps many tasks open.
 
-The runner orders by JSON lines on stdin, one answer each: `join` agents, set their `credit`, `fill` the queue, `run`
-for so long or for so many tasks, and `drain`. What it does between two orders is to answer pings. `start_coordinator`
-and `start` are the runner's half.
+The runner sends orders as JSON lines on stdin, with one answer each: `join` agents, set their `credit`, `fill` the
+queue, `run` for a time or for a number of tasks, and `drain`. Between orders the process only answers pings.
+`start_coordinator` and `start` are the runner's half.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Crowd", "Ready", "start", "start_coordinator"]
 
 SKILL = "reverse"
 JOINING = 64
-"""Agents that knock at the same time: fewer than may wait at a coordinator's door."""
+"""Agents that connect at the same time: fewer than a coordinator lets wait for its accept."""
 PER_MESSAGE = 16
 """Tasks delegated in one message while the queue is filled."""
 UNANSWERED_MAX = 4_096
-"""Delegations without an answer, while the queue is filled."""
+"""Delegations without an answer while the queue is filled."""
 PAYLOAD = json.dumps([{"text": TEXT}]).encode()
 RESULT = json.dumps([{"artifactId": "answer", "parts": [{"text": ANSWER}]}]).encode()
 SPEC = {"skill": SKILL, "acceptance": {"evaluator": "auto"}}
@@ -55,7 +55,7 @@ async def start_coordinator(processes: Processes, directory: Path, *options: str
 
 
 async def start(processes: Processes, ready: Ready, loop: str, name: str = "crowd") -> Process:
-    """Start a process of peers, none of which has come yet."""
+    """Start a process of peers, none of which has joined yet."""
     reach = ("--url", str(ready["url"]), "--token-file", str(ready["tokenFile"]))
     process, _ = await processes.start_ready(name, "-m", "benchmarks.crowd", *reach, "--name", name, "--loop", loop)
     return process
@@ -65,8 +65,8 @@ class Crowd:
     """The peers of one process.
 
     Args:
-        url: the coordinator.
-        token: what opens it.
+        url: the coordinator's.
+        token: the namespace's.
         name: what the ids of its peers begin with.
     """
 
@@ -77,12 +77,12 @@ class Crowd:
         self._hash = result_hash("completed", RESULT)
         self._unanswered = self._open = self._settled = 0
         self._goal = 0
-        """Tasks the client keeps open while it runs; 0: it delegates no more."""
+        """Tasks the client keeps open while it runs; 0: it delegates no further ones."""
         self._until: tuple[float, int] = (0.0, 0)
         self._changed = asyncio.Event()
 
     async def obey(self, order: Map) -> Map:
-        """Do one order, and return the answer."""
+        """Carry out one order, and return the answer."""
         do = getattr(self, f"_{order.pop('order')}")
         answer: Map = await do(**order)
         lost = [peer for peer in (*self._agents, self._client) if peer is not None and peer.ended is not None]
@@ -91,7 +91,7 @@ class Crowd:
         return answer
 
     async def _join(self, count: int, credit: int) -> Map:
-        """Have so many more agents come."""
+        """Have this many more agents join."""
         numbers = iter(range(len(self._agents), len(self._agents) + count))
 
         async def knock() -> None:
@@ -106,13 +106,13 @@ class Crowd:
         return {"agents": len(self._agents)}
 
     async def _credit(self, tasks: int) -> Map:
-        """Have all agents take so many tasks at a time."""
+        """Set how many tasks each agent takes at a time."""
         for peer in self._agents:
             peer.send("credit", body={"tasks": tasks, "frames": 256})
         return {}
 
     async def _fill(self, tasks: int) -> Map:
-        """Delegate until so many tasks are open."""
+        """Delegate until this many tasks are open."""
         client = await self._be_client()
         while self._open < tasks:
             while self._open < tasks and self._unanswered < UNANSWERED_MAX:
@@ -123,7 +123,7 @@ class Crowd:
         return {"open": self._open}
 
     async def _run(self, in_flight: int, seconds: float = 0.0, tasks: int = 0) -> Map:
-        """Keep so many tasks open for so long, or until so many have ended."""
+        """Keep this many tasks open for a time, or until a number of tasks has ended."""
         client = await self._be_client()
         begin, before = time.perf_counter(), self._settled
         self._until = (begin + seconds if seconds else float("inf"), before + tasks if tasks else sys.maxsize)
@@ -159,13 +159,13 @@ class Crowd:
     # --- called for each frame ----------------------------------------------------------------------------------------
 
     def _offered(self, peer: Peer, frame: Map) -> None:
-        """An agent is told something: it answers offers."""
+        """Take a frame for an agent: it answers offers."""
         if frame["kind"] == "task.offer":
             body = {"outcome": "completed", "resultHash": self._hash}
             peer.send("task.report", task=frame["task"], fence=frame["fence"], payload=RESULT, body=body)
 
     def _told(self, peer: Peer, frame: Map) -> None:
-        """The client is told something: for each task that ended it delegates another."""
+        """Take a frame for the client: for each task that ended it delegates another."""
         kind = frame["kind"]
         if kind == "task.created":
             self._unanswered -= 1
@@ -189,7 +189,7 @@ class Crowd:
 
 
 async def serve(crowd: Crowd) -> None:
-    """Say that the process is ready, then obey until stdin ends."""
+    """Say that the process is ready, then carry out orders until stdin ends."""
     orders = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(orders), sys.stdin

@@ -1,12 +1,12 @@
 """The benchmark `delegate`: what discovery, leases and a durable ledger cost on top of forwarding bytes.
 
-A client process delegates a text of 256 bytes, a worker process answers at once with as many, through a coordinator
-whose ledger is SQLite on a disk with fsync. The sides of one run, interleaved: `relay` (see `benchmarks.relay`),
+A client process delegates a text of 256 bytes, and a worker process answers at once with as many, through a coordinator
+whose ledger is SQLite on a disk with fsync. The sides of one run, interleaved, are: `relay` (see `benchmarks.relay`),
 `delegate` (automatic acceptance), `confirmed` (the client reviews the result and confirms it), and the same load spread
-over many connections: 50 of clients and 50 of workers, `relay.many` and `delegate.many`. There both worker and client
-are still one process each, with a connection for every agent and for every client.
+over many connections, 50 of clients and 50 of workers: `relay.many` and `delegate.many`. There too, worker and client
+are one process each, with a connection for every agent and for every client.
 
-`sync.p50` is what one sync costs on the disk of the run: under each sequential delegation there are several.
+`sync.p50` is what one sync costs on the disk of the run: each sequential delegation contains several.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.rounds import Sample, Side, beside, interleave
 __all__ = ["results", "run", "start"]
 
 CONNECTIONS = 50
-"""Of `many`, on either side: more than are open at once on each, so that batches stay small."""
+"""Connections of `many` on either side: more than have a task open at once, so that batches stay small."""
 
 
 async def start(processes: Processes, directory: Path, options: Options) -> list[Side]:
@@ -48,6 +48,6 @@ async def run(options: Options) -> list[Result]:
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
-    """Medians of the rounds, each beside the relay's on as many connections."""
+    """Return the medians of the rounds, each with its ratio to the relay's on as many connections."""
     one = beside(samples, "relay", {"delegate": "delegate", "confirmed": "delegate.confirmed"})
     return one + beside(samples, "relay.many", {"delegate.many": "delegate.many"})

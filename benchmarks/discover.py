@@ -1,7 +1,7 @@
-"""The benchmark `discover`: to find who has a skill, among 100 and among 10,000 cards.
+"""The benchmark `discover`: finding the agents that have a skill, among 100 and among 10,000 cards.
 
-The time is the coordinator's: to read the question, look, and write the answer, which names ten agents either time.
-Without sockets: their price is the relay's, and the same for any question.
+The time is the coordinator's: to read the request, search, and write the answer, which names ten agents either way.
+Without sockets: they cost what they cost the relay, and the same for any request.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["crowd", "run"]
 
 CARDS = (100, 10_000)
 HOLDERS = 10
-"""Agents that have the skill: each skill is on so many cards."""
+"""Agents that have each skill."""
 FINDS = 200
-"""In a round."""
+"""Finds in a round."""
 
 
 async def run(options: Options) -> list[Result]:
@@ -34,7 +34,7 @@ async def run(options: Options) -> list[Result]:
 
 
 def crowd(cards: int) -> tuple[Engine, int]:
-    """Return a coordinator that knows so many agents, and the connection of a client."""
+    """Return a coordinator that knows this many agents, and the connection of a client."""
     engine = Engine()
     for number in range(cards):
         engine.join(f"agent-{number}", [_skill(number, cards), "any"])

@@ -1,7 +1,7 @@
-"""The disk under a ledger: what a sync costs on it, and a slower one in its place.
+"""The disk under a ledger: what a sync costs on it, and how to simulate a slower one.
 
 A slower disk is a library that is preloaded into the coordinator and adds time to each of its syncs; it needs a C
-compiler. Run as a program, this tells the median of a sync, with the library or without.
+compiler. Run as a program, this module prints the median of a sync, with or without the library.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMPILED_WITHIN = 60.0
 
 
 async def environment(directory: Path, options: Options) -> dict[str, str]:
-    """Return the variables that give a process the disk of this run: none where it is the real one.
+    """Return the variables that give a process the disk of this run: none for the real disk.
 
     Raises:
         BenchmarkError: a slower disk is wanted, and there is no C compiler, or it failed.
@@ -44,10 +44,10 @@ async def _compile(library: Path) -> None:
 
 
 async def sync_p50_ms(processes: Processes, directory: Path, options: Options) -> float:
-    """Return the median of a sync on the disk of this run, as a process sees it that is started like a coordinator.
+    """Return the median of a sync on the disk of this run, as a process started like a coordinator sees it, in ms.
 
     Raises:
-        BenchmarkError: it is not as slow as it should be, so that the figures would be those of another disk.
+        BenchmarkError: the disk is not as slow as it should be, so the figures would be those of another disk.
     """
     role = ("-m", "benchmarks.disk", str(directory))
     _, told = await processes.start_ready("sync", *role, environment=await environment(directory, options))

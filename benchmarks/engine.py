@@ -1,7 +1,7 @@
 """A coordinator without sockets, disk or other processes: frames go in as bytes, and come out as bytes and records.
 
-What is timed here is what one process does with its own processor, so the figures do without the relay beside them.
-Used by the benchmarks that look inside: `micro` and `discover`.
+The time measured is what one process spends on its own processor, so these figures have no relay to compare with. Used
+by the benchmarks that look inside: `micro` and `discover`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START_MS = 1_700_000_000_000
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds and how many of what they were spent on."""
+    """Seconds spent, and the number of frames they were spent on."""
 
     decoding: float = 0.0
     stepping: float = 0.0
@@ -37,7 +37,7 @@ class Spent:
 
 @dataclass(slots=True)
 class Engine:
-    """A coordinator, what it wanted kept, and what the calls have cost so far."""
+    """A coordinator, the records it wanted kept, and what the calls have cost so far."""
 
     coordinator: Coordinator = field(default_factory=Coordinator)
     records: list[Record] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Engine:
         self.coordinator.begin("key", self.now)
 
     def join(self, agent: str, skills: Sequence[str] = (), tasks: int = 0) -> int:
-        """Have an agent, or with no skills a client, come in; return its connection."""
+        """Have an agent join, or with no skills a client; return its connection."""
         self._connections += 1
         connection = self._connections
         self.coordinator.opened(connection, f"secret-{connection}", self.now)
@@ -68,7 +68,7 @@ class Engine:
         return connection
 
     def say(self, connection: int, message: Message) -> list[tuple[int, Message]]:
-        """Send a message, note what that cost, and return what came of it: (connection, message) each."""
+        """Send a message, note what that cost, and return the messages that result, each with its connection."""
         self._requests += 1
         self.now += 1
         data = encode([Frame(f"request-{self._requests:08d}", message)], MSGPACK)
@@ -90,7 +90,7 @@ class Engine:
         return [(to, out.message) for to, out in ready.frames]
 
     def delegation(self, client: int, worker: int, number: int) -> None:
-        """Have one task delegated, taken, reported and settled."""
+        """Have one task delegated, accepted, reported and settled."""
         payload, result = _parts(TEXT), _parts(answer_to(TEXT))
         spec: Any = {"skill": "reverse", "acceptance": {"evaluator": "auto"}}
         said = self.say(client, TaskDelegate(f"key-{number}", spec, payload))

@@ -1,7 +1,7 @@
 """The benchmark `fanout`: a task that an agent has done by 1, 4, 16 or 64 sub-tasks at once; the time to all results.
 
-The sub-tasks are tasks like any other: durable, leased, each with its own verdict. The relay knows of no task above
-others: there the client itself sends as many at once and waits for all answers.
+The sub-tasks are tasks like any other: durable, leased, each with its own verdict. The relay knows no parent tasks:
+there the client itself sends as many at once and waits for all answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def run(options: Options) -> list[Result]:
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
-    """Medians of the rounds, each beside the relay's."""
+    """Return the medians of the rounds, each with its ratio to the relay's."""
     found = []
     for children in CHILDREN:
         relayed, delegated = (

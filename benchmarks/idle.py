@@ -1,8 +1,8 @@
 """The benchmark `idle`: what agents cost that are connected and have nothing to do.
 
 Ten thousand agents with a card each, on connections of raw frames from two processes. They answer the coordinator's
-pings and send none, since a ping says for both ends that the other is there. Memory is what the coordinator has
-resident once all are there; processor time is taken over the time in which each of them is pinged once.
+pings and send none, since one ping shows both ends that the other is there. Memory is what the coordinator has resident
+once all have joined; processor time is taken over the time in which each of them is pinged once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["run"]
 AGENTS, AGENTS_QUICK = 10_000, 200
 CROWDS = 2
 SECONDS, SECONDS_QUICK = 35.0, 1.0
-"""A silent peer is pinged after 30 seconds, and those that came within the first ones again."""
+"""A silent peer is pinged after 30 seconds, and the first ones again within these."""
 OTHER_FILES = 100
-"""What a process has open beside its connections, and some to spare."""
+"""Files a process has open besides its connections, and some to spare."""
 JOIN_WITHIN = 300.0
 
 

@@ -1,7 +1,7 @@
 """The load a client process puts on a router, and what it measures.
 
-Does not know what routes: a `Call` carries one text to the worker and brings the answer back. The client process takes
-phases as JSON lines on stdin and answers each with a JSON line of figures; the end of stdin ends it.
+It does not know the router: a `Call` carries one text to the worker and brings the answer back. The client process
+takes phases as JSON lines on stdin and answers each with a JSON line of figures; the end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
 TEXT = ("Look at what the task asks, do the smallest thing that answers it, and say so. " * 4)[:256]
 ANSWER = TEXT[::-1]
 NUMBER_DIGITS = 20
-"""Each text begins with a number of its own: a coordinator that keeps equal payloads once must not gain by it."""
+"""Each text begins with its own number, so that a coordinator that stores equal payloads once does not gain by it."""
 CHUNKS = 100
-"""Of a task that streams, each as long as the text."""
+"""Chunks of a task that streams, each as long as the text."""
 CHILDREN = (1, 4, 16, 64)
-"""How many a task is split into."""
+"""How many sub-tasks a task is split into."""
 
 Call = Callable[[str], Awaitable[str]]
 
@@ -53,14 +53,14 @@ class Phase:
     in_flight: int
     seconds: float
     router_pid: int
-    """Whose processor time to read around the phase."""
+    """The process whose processor time is read before and after the phase."""
     repeats: int = 1
-    """How often `TEXT` is in the text of a task, whose beginning is a number."""
+    """How often `TEXT` is in the text of a task, which begins with a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one phase gave."""
+    """What one phase measured."""
 
     tasks: int
     seconds: float
@@ -69,14 +69,14 @@ class Figures:
 
 
 def answer_to(text: str) -> str:
-    """The worker's whole work: as many bytes back as came."""
+    """Return the worker's answer: as many bytes as came."""
     return text[::-1]
 
 
 async def measure(call: Call, phase: Phase) -> Figures:
     """Keep `phase.in_flight` calls open for `phase.seconds`, then wait for the last of them."""
     durations: list[float] = []
-    numbers = itertools.count(time.time_ns())  # those of another phase are others
+    numbers = itertools.count(time.time_ns())  # other phases have other numbers
     text = (TEXT * phase.repeats)[NUMBER_DIGITS:]
     answered = answer_to(text)
     router_cpu = cpu_seconds(phase.router_pid)

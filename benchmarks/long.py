@@ -1,9 +1,9 @@
-"""The benchmark `long`: whether the millionth task costs what the thousandth did, and what is left of those between.
+"""The benchmark `long`: whether the millionth task costs what the thousandth did, and how much memory grows.
 
-A real coordinator, a client and eight agents on connections of raw frames, a million tasks one after the other with 64
-of them open. Processor time is all that the coordinator used, its writer and the processes that make snapshots
-included, over as many tasks from the thousandth on and up to the last: as many as two snapshots are made in. Settled
-tasks leave memory after a second (`--linger 1`), so that the first ones measured go into the archive as the last do.
+A real coordinator, a client and eight agents on connections of raw frames, a million tasks with 64 of them open at a
+time. Processor time is all that the coordinator used, including its writer and the processes that make snapshots, over
+equally many tasks from the thousandth on and up to the last: as many as two snapshots cover. Settled tasks leave memory
+after a second (`--linger 1`), so that the first tasks measured go into the archive as the last do.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["results", "run"]
 
 TASKS, TASKS_QUICK = 1_000_000, 4_000
 WINDOW, WINDOW_QUICK = 25_000, 1_000
-"""Tasks over which the cost is taken; each of them is four records."""
+"""Tasks over which the cost is taken; each is four records."""
 FIRST = 1_000
 PIECE = 100_000
 AGENTS, CREDIT, IN_FLIGHT = 8, 16, 64
 TASKS_PER_SECOND = 200
-"""Fewer than that is a machine that is stuck."""
+"""A machine that does fewer is stuck."""
 
 
 async def run(options: Options, tasks: int | None = None) -> list[Result]:
-    """Measure at the beginning and at the end of a run of so many tasks."""
+    """Measure at the beginning and at the end of a run of this many tasks."""
     window = WINDOW_QUICK if options.is_quick else WINDOW
     tasks = tasks or (TASKS_QUICK if options.is_quick else TASKS)
     with tempfile.TemporaryDirectory(prefix="a2a-benchmark-", dir=options.directory) as name:
@@ -41,7 +41,7 @@ async def run(options: Options, tasks: int | None = None) -> list[Result]:
             await peers.ask({"order": "join", "count": AGENTS, "credit": CREDIT}, within=30.0)
 
             async def work(count: int) -> float:
-                """Have so many tasks done, and return the processor time of each."""
+                """Have this many tasks done, and return the processor time of each."""
                 before = cpu_seconds(coordinator.pid)
                 order = {"order": "run", "in_flight": IN_FLIGHT, "tasks": count}
                 done = await peers.ask(order, within=30.0 + count / TASKS_PER_SECOND)
@@ -62,7 +62,7 @@ async def run(options: Options, tasks: int | None = None) -> list[Result]:
 
 
 def results(tasks: int, first: float, last: float, grown: float) -> list[Result]:
-    """The cost of the last tasks beside that of the first."""
+    """Return the cost of the last tasks with its ratio to that of the first."""
     early = Result("long.first.cpu", round(first * 1e6, 1), "us/task")
     late = Result("long.last.cpu", round(last * 1e6, 1), "us/task")
     return [

@@ -1,4 +1,4 @@
-"""What the machine says about itself and about processes, from `/proc`. Starts nothing; used by runner and clients."""
+"""Facts about the machine and its processes, from `/proc`. Starts nothing; used by runner and clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-"""There fsync costs nothing, so a durable figure from there would flatter."""
+"""Here fsync costs nothing, so a durable figure would be too good."""
 DISTRIBUTIONS = ("a2a-coordinator", "anyio", "msgpack", "pydantic", "uvloop", "websockets")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 FSYNC_SAMPLES = 50
@@ -44,11 +44,11 @@ class FileSystem:
 
 
 def filesystem_of(path: Path, mounts: str | None = None) -> FileSystem:
-    """Find the file system `path` lies on.
+    """Return the file system of `path`.
 
     Args:
         path: an existing file or directory.
-        mounts: the text to look in, for tests; otherwise `/proc/mounts`.
+        mounts: the text to search, for tests; otherwise `/proc/mounts`.
     """
     found = None
     for line in (Path("/proc/mounts").read_text() if mounts is None else mounts).splitlines():
@@ -64,17 +64,17 @@ def filesystem_of(path: Path, mounts: str | None = None) -> FileSystem:
 
 
 def _unescaped(field: str) -> str:
-    """Blanks, tabs, newlines and backslashes are octal in `/proc/mounts`."""
+    """Undo the octal escapes of `/proc/mounts` for blanks, tabs, newlines and backslashes."""
     for code in ("040", "011", "012", "134"):
         field = field.replace(f"\\{code}", chr(int(code, 8)))
     return field
 
 
 def disk_directory(wanted: Path | None) -> Path:
-    """Choose where ledgers lie: `wanted`, or the first of temporary, current and home directory that is on a disk.
+    """Choose the directory for ledgers: `wanted`, or the first of temporary, current and home directory on a disk.
 
     Raises:
-        ValueError: `wanted` is no directory, or it (or every candidate) is in memory.
+        ValueError: `wanted` is not a directory, or it (or every candidate) is in memory.
     """
     candidates = [Path(tempfile.gettempdir()), Path.cwd(), Path.home()] if wanted is None else [wanted]
     for candidate in candidates:
@@ -86,17 +86,17 @@ def disk_directory(wanted: Path | None) -> Path:
 
 
 def installed_event_loop() -> str:
-    """The faster event loop where it is installed: every process of the run shares this interpreter's packages."""
+    """Return the faster event loop if it is installed: every process of the run has this interpreter's packages."""
     return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
 
 
 def event_loop_of(pid: int) -> str:
-    """Tell the event loop a process has loaded, whatever it says about itself."""
+    """Return the event loop that a process has loaded, whatever it says about itself."""
     return "uvloop" if "/uvloop/" in Path(f"/proc/{pid}/maps").read_text() else "asyncio"
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its descendants, ended ones included once their parent waited for them."""
+    """Return user and system time of a process and its descendants, also of ended ones that their parent waited for."""
     children: dict[int, list[int]] = {}
     ticks: dict[int, int] = {}
     for each, fields in _processes():
@@ -114,7 +114,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
-    """The fields of `/proc/PID/stat` after the command name, which may hold blanks and parentheses itself."""
+    """Yield each pid with the fields of `/proc/PID/stat` after the command name, which may hold blanks."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -125,7 +125,7 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
 
 
 def memory_mb(pid: int) -> float:
-    """What a process has in memory, without its children, in 10**6 bytes."""
+    """Return the resident memory of a process, without its children, in 10**6 bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -133,7 +133,7 @@ def memory_mb(pid: int) -> float:
 
 
 def facts(directory: Path, loop: str) -> dict[str, Any]:
-    """What a reader has to know to compare figures of two runs."""
+    """Return what a reader has to know to compare figures of two runs."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -165,7 +165,7 @@ def _versions() -> dict[str, str]:
 
 
 def sync_seconds(directory: Path) -> float:
-    """The median of appending a page and syncing it: the floor under every durable answer."""
+    """Return the median of appending a page and syncing it: the least that a durable answer costs."""
     durations = []
     with tempfile.TemporaryFile(dir=directory) as file:
         for _ in range(FSYNC_SAMPLES):

@@ -1,9 +1,9 @@
-"""The benchmark `micro`: what the parts of a delegation cost on one core, and how long it takes until a2a is there.
+"""The benchmark `micro`: what the parts of a delegation cost on one core, and how long a2a takes to start.
 
 `decode`, `encode`, `step`, `record`, `apply` and `append` are what a coordinator does with its frames and records, one
 part at a time: a delegation with automatic acceptance, one frame in a message, records appended 64 at a time to a
-ledger with fsync. `start` is whole interpreters, one after the other. `simulate` is the seeded simulator, where the
-tests are there.
+ledger with fsync. `start` is whole interpreters, one after the other. `simulate` is the seeded simulator, if the tests
+are there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "start.import": ("-c", "import a2a"),
     "start.names": ("-c", "from a2a import Agent, connect"),
 }
-"""What is started, by the name of the figure."""
+"""The arguments of each interpreter started, by the name of the figure."""
 BESIDE = {
     "start.help": "start.pass",
     "start.import": "start.libraries",
@@ -56,7 +56,7 @@ async def run(options: Options) -> list[Result]:
     async with running(options.directory) as (_, directory):
         for number in range(options.rounds + 1):
             rounds.append(await delegations(directory / f"ledger-{number}.db"))
-    # The first round is for warming up.
+    # The first round is the warm-up.
     parts = {part: statistics.median(each[part] for each in rounds[1:]) for part in rounds[0]}
     found = [Result(f"micro.{part}", round(seconds * 1e6, 2), "us") for part, seconds in parts.items()]
     found += await starts(options.rounds)
@@ -95,7 +95,7 @@ async def delegations(ledger: Path) -> dict[str, float]:
 
 
 async def _append(ledger: Path, entries: Sequence[Entry]) -> float:
-    """Return the seconds until all is durable, appended group after group as from one turn of the loop each."""
+    """Return the seconds until all is durable, if each group is appended from its own turn of the loop."""
     store = SqliteStore(ledger)
     await store.open()
     durable = asyncio.get_running_loop().create_future()
@@ -124,14 +124,14 @@ async def _append(ledger: Path, entries: Sequence[Entry]) -> float:
 
 
 async def starts(rounds: int) -> list[Result]:
-    """Return how long whole interpreters take, started in turn, with their modules compiled as an installed one has."""
+    """Return how long whole interpreters take, started in turn, with modules compiled as in an installed package."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     times: dict[str, list[float]] = {name: [] for name in STARTS}
     for number in range(rounds + 1):
         for name, arguments in STARTS.items():
             begin = time.perf_counter()
             await output(sys.executable, *arguments, within=START_WITHIN, environment=environment)
-            if number:  # the first writes compiled modules and fills the disk's cache
+            if number:  # the first round writes compiled modules and fills the disk's cache
                 times[name].append(time.perf_counter() - begin)
     found = {name: Result(f"micro.{name}", round(statistics.median(times[name]) * 1e3, 2), "ms") for name in STARTS}
     return [each.against(found[BESIDE[name]]) if name in BESIDE else each for name, each in found.items()]

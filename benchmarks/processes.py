@@ -1,7 +1,7 @@
-"""The processes of a run: started in sessions of their own, ended by pid in every path.
+"""The processes of a run: started in sessions of their own, and ended by pid on every path.
 
-A session of its own keeps Ctrl-C away from the child: the runner alone gets it and ends what it started, in order. Does
-not know what the processes do; talks JSON lines with those that want it.
+Its own session keeps Ctrl-C away from a child: only the runner gets it, and ends what it started, in order. This module
+does not know what the processes do; it exchanges JSON lines with those that talk.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from benchmarks.report import BenchmarkError
 __all__ = ["PROJECT", "Process", "Processes", "output", "running"]
 
 READY_WITHIN = 30.0
-"""An interpreter with all imports starts in about a second; thirty of them is a machine that is stuck."""
+"""An interpreter with all imports starts in about a second; a machine that needs thirty is stuck."""
 END_WITHIN = 10.0
-"""Longer than a coordinator needs to close its ledger. After it: SIGKILL."""
+"""Longer than a coordinator needs to close its ledger. SIGKILL follows."""
 LOG_TAIL_CHARACTERS = 2000
 PROJECT = Path(__file__).resolve().parent.parent
 """Where `python -m benchmarks.NAME` finds this package, wherever the runner was started."""
@@ -74,7 +74,7 @@ class Process:
         return answer
 
     def check(self) -> None:
-        """Raise BenchmarkError if the process has ended: for one that does not talk, and is missed by another."""
+        """Raise BenchmarkError if the process has ended: for one that does not talk while another waits for it."""
         if self._child.returncode is not None:
             raise BenchmarkError(f"the {self.name} ended early{self._last_words()}")
 
@@ -84,13 +84,13 @@ class Process:
             self._child.terminate()
 
     async def wait(self) -> None:
-        """Wait until the process ended."""
+        """Wait until the process has ended."""
         await self._child.wait()
 
     def kill(self) -> None:
-        """End the process, if it has not ended, and all it left in its process group."""
+        """Kill the process, if it has not ended, and everything left in its process group."""
         if self._child.returncode is None:
-            # Not reaped yet, so the pid, which is the group's number, is still its own.
+            # Not reaped yet, so the pid, which is also the group's number, still belongs to it.
             os.killpg(self.pid, signal.SIGKILL)
 
     def _last_words(self) -> str:
@@ -99,7 +99,7 @@ class Process:
 
 
 class Processes:
-    """Everything a run has started; leaving the block ends it, last started first."""
+    """All processes that a run has started; leaving the block ends them, the last started first."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -122,7 +122,7 @@ class Processes:
             program: what to start; this interpreter by default.
 
         Raises:
-            BenchmarkError: it is not there.
+            BenchmarkError: the program is not there.
         """
         log = self._directory / f"{name.replace(' ', '-')}.log"
         with log.open("ab") as output:
@@ -150,7 +150,7 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable,),
     ) -> tuple[Process, dict[str, Any]]:
-        """Start a process and read its first line, by which it says that it is ready."""
+        """Start a process and read its first line, which says that it is ready."""
         process = await self.start(name, *arguments, environment=environment, program=program)
         return process, await process.read(within=READY_WITHIN)
 
@@ -169,7 +169,7 @@ class Processes:
         except TimeoutError:
             pass  # what has not ended by now is killed below
         finally:
-            # Also when a second Ctrl-C cuts the waiting short.
+            # Also when a second Ctrl-C cuts the wait short.
             for process in self._started:
                 process.kill()
             for process in self._started:
@@ -178,7 +178,7 @@ class Processes:
 
 @asynccontextmanager
 async def running(parent: Path) -> AsyncIterator[tuple[Processes, Path]]:
-    """Yield what starts the processes of a run, and a new directory for it; at the end of the block all is gone."""
+    """Yield the processes of a run, and a new directory for it; at the end of the block all are gone."""
     with tempfile.TemporaryDirectory(prefix="a2a-benchmark-", dir=parent) as name:
         directory = Path(name)
         async with Processes(directory) as processes:

@@ -1,8 +1,8 @@
-"""The bare relay: what is left of a coordinator when it promises nothing.
+"""The bare relay: what is left of a coordinator that promises nothing.
 
 One frame per WebSocket message, msgpack, no compression, nothing validated, nothing stored: the relay unpacks the
-envelope to find the receiver and forwards the bytes as they came. It is the figure others are a ratio of. Roles, each a
-process of its own: `relay`, `worker`, `client`; `start` starts the three. Worker and client may have many connections.
+envelope to find the receiver and forwards the bytes unchanged. Other figures are ratios to the relay's. Each role is a
+process of its own: `relay`, `worker`, `client`; `start` starts all three. Worker and client may have many connections.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ serve = partial(websocket_serve, compression=None, max_size=None, ping_interval=
 
 
 class Relay:
-    """Who is connected, by name. A frame for somebody who is not ends the connection of its sender."""
+    """The connections by name. A frame for a name that is not connected ends the connection of its sender."""
 
     def __init__(self) -> None:
         self._connections: dict[str, ServerConnection] = {}
@@ -66,7 +66,7 @@ async def relay() -> None:
 
 
 async def worker(url: str, connections: int) -> None:
-    """Answer every task at once, on each of so many connections."""
+    """Answer every task at once, on this many connections."""
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         for number in range(1, connections + 1):
             connection = await stack.enter_async_context(connect(url))
@@ -76,7 +76,7 @@ async def worker(url: str, connections: int) -> None:
 
 
 async def answer(connection: ClientConnection) -> None:
-    """Answer what comes on one connection until it ends: as many chunks as the task asks for, then the result."""
+    """Answer the tasks of one connection until it ends: as many chunks as the task asks for, then the result."""
     async for frame in connection:
         task = msgpack.unpackb(frame)
         payload = task["payload"]
@@ -87,7 +87,7 @@ async def answer(connection: ClientConnection) -> None:
 
 
 def packed(kind: str, sender: str, receiver: str, number: int, payload: dict[str, Any]) -> bytes:
-    """Return a frame with the fields a message between agents needs at least."""
+    """Return a frame with the fewest fields that a message between agents needs."""
     frame: bytes = msgpack.packb(
         {
             "v": 1,
@@ -113,7 +113,7 @@ class Caller:
         self._waiting: dict[int, asyncio.Future[str]] = {}
 
     async def call(self, text: str, chunks: int = 0) -> str:
-        """Have the worker answer `text`, after so many chunks of the same text."""
+        """Have the worker answer `text`, after this many chunks of the same text."""
         number = next(self._numbers)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -122,7 +122,7 @@ class Caller:
         return await answer
 
     async def read(self) -> None:
-        """Hand answers out until cancelled; the end of the connection before that is an error."""
+        """Deliver answers until cancelled; if the connection ends before that, it is an error."""
         async for frame in self._connection:
             message = msgpack.unpackb(frame)
             if message["kind"] == "task.result":
@@ -131,7 +131,7 @@ class Caller:
 
 
 def calls_of(callers: Sequence[Caller]) -> dict[str, Call]:
-    """Return what the client can be ordered to do: over all its connections in turn."""
+    """Return the calls the client can be ordered to make, over all its connections in turn."""
     turns = itertools.cycle(callers)
 
     async def relay(text: str) -> str:
@@ -151,7 +151,7 @@ def calls_of(callers: Sequence[Caller]) -> dict[str, Call]:
 
 
 async def client(url: str, connections: int) -> None:
-    """Run the phases the runner orders."""
+    """Run the phases that the runner orders."""
     async with AsyncExitStack() as stack:
         callers = []
         for number in range(1, connections + 1):
@@ -166,7 +166,7 @@ async def client(url: str, connections: int) -> None:
 
 
 async def start(processes: Processes, loop: str, connections: int = 1) -> Routed:
-    """Start relay, worker and client, in this order, each when the one before is ready."""
+    """Start relay, worker and client in this order, each when the one before is ready."""
     name = "relay" if connections == 1 else f"relay of {connections}"
     role = ("-m", "benchmarks.relay", "--loop", loop)
     router, ready = await processes.start_ready(name, *role, "relay")

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: results and their two printed forms. Knows neither processes nor the clock.
+"""What a benchmark returns: results and their two printed forms. Knows neither processes nor the clock.
 
 `--json` prints one object per line with the keys of `Result`; without it, a table.
 """
@@ -15,15 +15,15 @@ __all__ = ["BenchmarkError", "Note", "Options", "Result", "as_facts", "as_json",
 
 
 class BenchmarkError(Exception):
-    """The run cannot give figures worth comparing; the message says what stood in the way."""
+    """The run cannot give figures worth comparing; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long to measure, and where ledgers may lie."""
+    """How long to measure, and where ledgers may be."""
 
     directory: Path
-    """An existing directory on a disk; each run makes one of its own inside and removes it."""
+    """An existing directory on a disk; each run makes its own directory inside and removes it."""
     loop: str
     """`uvloop` or `asyncio`: the event loop of every process of the run."""
     rounds: int = 5
@@ -31,20 +31,20 @@ class Options:
     throughput_seconds: float = 2.0
     sequential_seconds: float = 1.0
     is_quick: bool = False
-    """Whether small numbers will do: fewer agents, tasks and records than a benchmark is about."""
+    """Whether small numbers will do: fewer agents, tasks and records than the benchmark calls for."""
     slow_sync_us: int = 0
-    """Added to each sync of a coordinator, for a slower disk."""
+    """Microseconds added to each sync of a coordinator, to simulate a slower disk."""
 
     @classmethod
     def quick(cls, directory: Path, loop: str, slow_sync_us: int = 0) -> Options:
-        """One short round: shows that everything works; the figures are rough."""
+        """Return options for one short round: it shows that everything works; the figures are rough."""
         short = {"warm_up_seconds": 0.1, "throughput_seconds": 0.3, "sequential_seconds": 0.1}
         return cls(directory, loop, rounds=1, is_quick=True, slow_sync_us=slow_sync_us, **short)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One figure, and where it makes sense, how it stands to the same figure of the relay."""
+    """One figure, and where it makes sense, its ratio to another figure, such as the relay's."""
 
     name: str
     value: float
@@ -54,26 +54,26 @@ class Result:
     ratio_to: str | None = None
 
     def against(self, other: Result) -> Result:
-        """Give this result its ratio to `other`."""
+        """Return this result with its ratio to `other`."""
         return Result(self.name, self.value, self.unit, round(self.value / other.value, 3), other.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Words beside the figures: what was left out and why, or what a figure does not say."""
+    """A text that goes with the figures: what was left out and why, or what a figure does not say."""
 
     name: str
-    """What it is about."""
+    """What the note is about."""
     note: str
 
 
 def as_json(result: Result | Note) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     return json.dumps(asdict(result))
 
 
 def as_table(results: Sequence[Result | Note]) -> str:
-    """Aligned columns for a person to read."""
+    """Return aligned columns for a person to read."""
     width = max(len(result.name) for result in results)
     lines = []
     for result in results:
@@ -86,7 +86,7 @@ def as_table(results: Sequence[Result | Note]) -> str:
 
 
 def as_facts(facts: dict[str, Any]) -> str:
-    """One `name: value` line per fact."""
+    """Return one `name: value` line per fact."""
     return "\n".join(f"{name}: {_plain(value)}" for name, value in facts.items())
 
 

@@ -1,9 +1,9 @@
-"""The benchmark `restart`: how long a coordinator takes to be ready over a ledger of a million records.
+"""The benchmark `restart`: how long a coordinator with a ledger of a million records takes to be ready.
 
-The ledger is written by the engine itself, decision by decision as a coordinator makes them, but without connections
-and with a clock of its own: tasks with a result each, nearly all in the archive, some still open. A coordinator is
-started over it after a kill at the worst time, when the snapshot is as old as one gets, and after a stop in good order,
-which leaves one of the end. Ready is when it says so on its stdout; an interpreter's start is part of it.
+The engine itself writes the ledger, decision by decision as a coordinator makes them, but without connections and with
+its own clock: tasks with a result each, nearly all in the archive, some still open. A coordinator is started on it
+after a kill at the worst time, when the snapshot is as old as it gets, and after a stop in good order, which leaves a
+snapshot of the end. It is ready when it says so on its stdout; the interpreter's start is included.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ TOGETHER = 32
 """Tasks under way at the same time."""
 ROUNDS = 3
 FEW = 1_000
-"""Records that the starts add, and more."""
+"""More records than the starts add."""
 TASK_MS = 2
-"""Of the ledger's clock, from one task to the next."""
+"""Milliseconds of the ledger's clock from one task to the next."""
 CLIENT, AGENT = 1, 2
 START = 1_700_000_000_000
 
@@ -73,7 +73,7 @@ class _Town:
         self.coordinator.step(connection, Frame(str(self._numbers), message), self.now)
 
     def append(self) -> list[tuple[int, Frame]]:
-        """Have the store keep what was decided, and return the frames."""
+        """Have the store keep the records decided, and return the frames."""
         ready = self.coordinator.ready(self.now)
         entries = []
         for lsn, record in ready.records:
@@ -84,7 +84,7 @@ class _Town:
             self._behind += 1
             self._store.append(entries, entries[0].lsn - 1, self._appended, ready.archived)
         for need in ready.needs:
-            # A key that looks like one of an archived task; none is used twice here, so that nothing is there.
+            # A key that looks like an archived task's; no key is used twice here, so the archive has none.
             self.coordinator.found(need, [], self.now)
         return [*ready.frames, *self.append()] if ready.needs else ready.frames
 
@@ -95,13 +95,13 @@ class _Town:
         self._waiting.set()
 
     async def written(self, behind: int = 0) -> None:
-        """Wait until no more appends than that are under way."""
+        """Wait until no more than this many appends are under way."""
         while self._behind > behind:
             self._waiting.clear()
             await self._waiting.wait()
 
     async def work(self, upto: int, together: int = TOGETHER) -> None:
-        """Have tasks done until the ledger has so many records."""
+        """Have tasks done until the ledger has this many records."""
         answer = result_hash("completed", crowd.RESULT)
         while self.end < upto:
             self.now += TASK_MS * together
@@ -121,7 +121,7 @@ class _Town:
             await self.written(behind=16)
 
     def leave_open(self, tasks: int) -> None:
-        """Delegate what nobody takes any more."""
+        """Delegate tasks that no agent takes any longer."""
         self.say(AGENT, Credit(0, 256))
         for _ in range(tasks):
             self._delegate()
@@ -132,7 +132,7 @@ class _Town:
 
 
 async def write_ledger(path: Path, records: int, behind: int) -> None:
-    """Write a ledger of so many records, and a snapshot that is so many behind its end."""
+    """Write a ledger of this many records, and a snapshot that is `behind` records older than its end."""
     store = SqliteStore(path)
     await store.open()
     try:
@@ -153,7 +153,7 @@ async def _keep_snapshot(store: Store, town: _Town) -> None:
 
 
 async def _start(directory: Path, *, is_killed: bool) -> tuple[float, float]:
-    """Start a coordinator and end it; return the seconds until it was ready, and what it had in memory then."""
+    """Start a coordinator and end it; return the seconds until it was ready, and its memory at that time."""
     async with Processes(directory) as processes:
         begin = time.perf_counter()
         coordinator, _ = await crowd.start_coordinator(processes, directory)
@@ -164,7 +164,7 @@ async def _start(directory: Path, *, is_killed: bool) -> tuple[float, float]:
 
 
 async def run(options: Options) -> list[Result]:
-    """Write the ledger, and start a coordinator over it a few times."""
+    """Write the ledger, and start a coordinator on it a few times."""
     records, rounds = (RECORDS_QUICK, 1) if options.is_quick else (RECORDS, ROUNDS)
     with tempfile.TemporaryDirectory(prefix="a2a-benchmark-", dir=options.directory) as name:
         directory = Path(name)

@@ -1,7 +1,7 @@
-"""Rounds: every side measured in turn, again and again, so that what disturbs the machine disturbs all of them alike.
+"""Rounds: all sides are measured in turn, many times, so that disturbances of the machine affect all of them alike.
 
-The runner's half of `load`: it orders phases from client processes and keeps what they measured. Does not know what a
-side is made of.
+The runner's half of `load`: it orders phases from client processes and keeps what they measured. It does not know what
+a side is made of.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PHASE_GRACE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one round says of one side."""
+    """What one round measured on one side."""
 
     throughput: float
     """Tasks per second with as many open as the side has in flight."""
@@ -35,7 +35,7 @@ class Sample:
     """Milliseconds of one task at a time, the median."""
 
     def results(self, name: str) -> list[Result]:
-        """Return the three figures as results of the side of that name."""
+        """Return the three figures as results of the side with this name."""
         return [
             Result(f"{name}.throughput", round(self.throughput, 1), "tasks/s"),
             Result(f"{name}.sequential.p50", round(self.sequential_p50, 4), "ms"),
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """A router that runs, and a client that can put load on it."""
+    """A running router, and a client that can put load on it."""
 
     router: Process
     client: Process
@@ -57,18 +57,18 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Something to measure: a router, and one thing its client can do with it."""
+    """Something to measure: a router, and one kind of call its client can make."""
 
     name: str
     router: Process
     client: Process
     call: str
-    """The client's call that makes this side; two sides may share their processes."""
+    """The client's call for this side; two sides may share their processes."""
     in_flight: int = IN_FLIGHT
     repeats: int = 1
     """How often the text of 256 bytes is in the text of a task."""
     is_on_loop: bool = True
-    """Whether the router runs on the event loop of the run; another system's may have none."""
+    """Whether the router runs on the event loop of the run; another system's router may have none."""
 
     async def warm_up(self, seconds: float) -> None:
         """Put load on the side and forget the figures."""
@@ -96,7 +96,7 @@ def expect_event_loop(process: Process, loop: str) -> None:
 
 
 async def interleave(sides: Sequence[Side], options: Options) -> dict[str, list[Sample]]:
-    """Measure all sides in turn for every round; tells on stderr how it goes.
+    """Measure all sides in turn for every round; report progress on stderr.
 
     Returns:
         The samples of each side by its name, one for each round.
@@ -120,7 +120,7 @@ async def interleave(sides: Sequence[Side], options: Options) -> dict[str, list[
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure over the rounds."""
+    """Return the median of each figure over the rounds."""
     return Sample(
         throughput=statistics.median(sample.throughput for sample in samples),
         router_cpu=statistics.median(sample.router_cpu for sample in samples),
@@ -133,8 +133,8 @@ def beside(samples: Mapping[str, Sequence[Sample]], base: str, others: Mapping[s
 
     Args:
         samples: of each side, by its name.
-        base: what the others are a ratio of.
-        others: the name of a side to what its results are called.
+        base: the side that the ratios refer to.
+        others: the names of the other sides, each with the name of its results.
     """
     first = median(samples[base]).results(base)
     found = list(first)

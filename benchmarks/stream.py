@@ -1,8 +1,8 @@
-"""The benchmark `stream`: what a handler tells while it works, eight tasks at a time that each tell a hundred times.
+"""The benchmark `stream`: what a handler's updates cost, with eight tasks at a time that each send a hundred.
 
-`stream.artifact` is chunks of an artifact: each is kept, answered when it is durable, and reaches whoever follows the
-task. `stream.progress` is how far a handler says it is: told with heartbeats, so that of many said at once only the
-latest travels; the figure is how many may be said. The relay forwards as many frames and keeps none.
+`stream.artifact` is chunks of an artifact: each is kept, answered when it is durable, and reaches every follower of the
+task. `stream.progress` is a handler's progress: heartbeats carry it, so that of many updates at once only the latest is
+sent; the figure is how many updates a handler may make. The relay forwards as many frames and keeps none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def run(options: Options) -> list[Result]:
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
-    """Medians of the rounds, for a chunk rather than a task, each beside the relay's."""
+    """Return the medians of the rounds, per chunk rather than per task, each with its ratio to the relay's."""
     found: list[Result] = []
     for name in ("relay.stream", "stream.artifact", "stream.progress"):
         sample = median(samples[name])

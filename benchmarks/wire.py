@@ -1,7 +1,7 @@
-"""Peers of raw frames: as little as can speak the protocol, so that ten thousand of them fit one process.
+"""Peers of raw frames: just enough code to speak the protocol, so that ten thousand of them fit in one process.
 
 A peer is one connection: the upgrade, WebSocket frames, and MessagePack maps as the specification has them. It answers
-pings and acknowledges its mail, as every peer has to. It checks nothing that a user would have checked.
+pings and acknowledges its mail, as every peer has to. It does not check what a user's library would check.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["Map", "Peer", "card", "raise_file_limit"]
 Map = dict[str, Any]
 
 ACK_EVERY = 64
-"""Mailbox entries from one acknowledgement to the next: a fourth of the credit, so that it never runs out."""
+"""Mailbox entries between acknowledgements: a fourth of the credit, so that it never runs out."""
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Let this process have as many open files as that, or as the machine allows; return how many."""
+    """Let this process have this many open files, or as many as the machine allows; return how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if allowed > soft:
@@ -38,7 +38,7 @@ def raise_file_limit(wanted: int) -> int:
 
 
 def card(skill: str) -> Map:
-    """The card of an agent with one skill, as the decorators of the library make it."""
+    """Return the card of an agent with one skill, as the library's decorators make it."""
     described = {"id": skill, "name": skill, "description": "Reverse a text.", "tags": ["benchmark"]}
     return {"name": "benchmark", "description": "Answers every text.", "version": "1.0", "skills": [described]}
 
@@ -48,7 +48,7 @@ class Peer(asyncio.Protocol):
 
     Args:
         agent: its id.
-        received: called with each map that comes, but for answers to the hello.
+        received: called with each map that comes, except answers to the hello.
     """
 
     __slots__ = ("_buffer", "_head", "_number", "_received", "_transport", "_unacked", "agent", "ended", "welcomed")
@@ -67,7 +67,7 @@ class Peer(asyncio.Protocol):
 
     @classmethod
     async def join(cls, url: str, token: str, agent: str, received: Callable[[Peer, Map], None], **hello: Any) -> Peer:
-        """Connect and be welcomed; `hello` has more fields for its body."""
+        """Connect and be welcomed; `hello` has further fields for its body."""
         where = urlsplit(url)
         assert where.hostname is not None and where.port is not None, "a coordinator says both"
         peer = cls(agent, received)
@@ -167,7 +167,7 @@ class Peer(asyncio.Protocol):
 
 
 def _framed(opcode: int, payload: bytes) -> bytes:
-    """A client's frame. It is masked, as it must be, with zeros, which costs nothing."""
+    """Return a client's frame. It is masked, as it must be, with zeros, which costs nothing."""
     size = len(payload)
     if size < 126:
         head = bytes((0x80 | opcode, 0x80 | size))
@@ -179,7 +179,7 @@ def _framed(opcode: int, payload: bytes) -> bytes:
 
 
 def _frame_at(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Where a server's frame begins that is all there: its opcode, the start and the end of its payload."""
+    """Return a server's frame that is complete: its opcode, the start and the end of its payload; None if it is not."""
     if len(data) < at + 2:
         return None
     size, start = data[at + 1] & 0x7F, at + 2

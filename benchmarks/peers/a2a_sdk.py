@@ -1,10 +1,10 @@
 """a2a-sdk: JSON-RPC over HTTP from a client straight to an agent, which keeps its tasks in SQLite, as it comes.
 
-A2A has nobody between the two: the agent's process stands where others have their router. Starlette on uvicorn with
-httptools; httpx keeps as many connections as tasks are in flight.
+A2A has nothing between the two: the agent's process takes the place of a router. Starlette on uvicorn with httptools;
+httpx keeps as many connections as tasks are in flight.
 """
 
-# In its own environment `a2a` is the SDK; the checker sees the package of this project in its place.
+# In its own environment `a2a` is the SDK; the type checker sees this project's package instead.
 # mypy: ignore-errors
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ async def _joined(port: int) -> Any:
                 await loop.create_connection(factory, "127.0.0.1", port)
                 return await joined
             except OSError:
-                await asyncio.sleep(0.1)  # the router is still on its way
+                await asyncio.sleep(0.1)  # the router is still starting
 
 
 async def worker(port: int) -> None:

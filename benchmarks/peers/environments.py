@@ -1,7 +1,7 @@
-"""The virtual environments of the peers: made from the package index at their first use, and kept in the user's cache.
+"""The virtual environments of the peers: made from the package index at first use, and kept in the user's cache.
 
-A peer has one of its own, because a2a-sdk installs a package of the name `a2a` and because pins of one would bind the
-others. The project lies behind the installed packages on the path there: `benchmarks` is found, and a2a is not ours.
+Each peer has its own, because a2a-sdk installs a package named `a2a` and because the pins of one would bind the others.
+The project comes after the installed packages on the path there: `benchmarks` is found, and `a2a` is not ours.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["interpreter", "provide", "requirements"]
 REQUIREMENTS = Path(__file__).parent
 MADE_WITHIN = 120.0
 INSTALLED_WITHIN = 600.0
-"""A slow index and a package that is built from source."""
+"""Allows for a slow index and a package that is built from source."""
 MARK = ".installed"
-"""A file that is written when all is there; an environment without it is made anew."""
+"""A file that is written when everything is there; an environment without it is made again."""
 
 
 def requirements(name: str) -> list[str]:
-    """Return what a peer's environment has, with the versions."""
+    """Return the packages of a peer's environment, with their versions."""
     return (REQUIREMENTS / f"{name}.txt").read_text().split()
 
 
@@ -36,16 +36,16 @@ def cache_directory() -> Path:
 
 
 def home_of(name: str) -> Path:
-    """Return the directory of a peer's environment: other requirements or another Python are another one."""
+    """Return the directory of a peer's environment: other requirements or another Python have another directory."""
     wanted = (REQUIREMENTS / f"{name}.txt").read_bytes() + sys.version.encode() + os.fsencode(PROJECT)
     return cache_directory() / f"{name}-{hashlib.sha256(wanted).hexdigest()[:16]}"
 
 
 async def provide(name: str) -> Path:
-    """Return the directory of a peer's environment, made where it is not there yet.
+    """Return the directory of a peer's environment, and make it if it is not there yet.
 
     Raises:
-        BenchmarkError: it cannot be made, or the packages cannot be had.
+        BenchmarkError: it cannot be made, or the packages are not available.
     """
     home = home_of(name)
     if not (home / MARK).exists():
@@ -64,5 +64,5 @@ async def provide(name: str) -> Path:
 
 
 def interpreter(home: Path) -> tuple[str, ...]:
-    """Return how to start Python there: without what the environment variables and the directory would put first."""
+    """Return how to start Python there, without what environment variables and the directory would put on the path."""
     return (str(home / "bin" / "python"), "-I")

