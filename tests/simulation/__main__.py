@@ -15,11 +15,11 @@ from .plan import Plan
 from .run import Outcome, every_append, run_seed, write_timeline
 
 _SHARE = 5
-"""Seeds that a process is given at a time: enough to be worth the way, few enough for an end at about the same time."""
+"""Seeds that a process is given at a time: enough to outweigh the hand-over, few enough to end together."""
 
 
 def main() -> int:
-    """Run seeds, print what came of them, and return 1 where one failed."""
+    """Run seeds, print the outcomes, and return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first")
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first failure")
     options = parser.parse_args()
     seeds = options.seed or range(options.start, options.start + options.seeds)
-    gc.freeze()  # what was imported stays: no need to look at it behind every world
+    gc.freeze()  # the imported modules stay: no need to scan them after every world
     worlds = ((seed, plan) for seed in seeds for plan in (every_append(seed) if options.every_append else (Plan(),)))
     steps = simulated = failed = done = 0
     seconds = 0.0
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _played(worlds: Iterable[tuple[int, Plan]], jobs: int, trace: bool) -> Iterator[tuple[Plan, Outcome, float]]:
-    """Run worlds, and yield what came of each, in their order whoever ran them."""
+    """Run worlds, and yield the outcome of each, in their order."""
     if jobs == 1 or trace:
         yield from (_play((seed, plan), trace) for seed, plan in worlds)
         return
@@ -75,7 +75,7 @@ def _played(worlds: Iterable[tuple[int, Plan]], jobs: int, trace: bool) -> Itera
 
 
 def _play(world: tuple[int, Plan], trace: bool = False) -> tuple[Plan, Outcome, float]:
-    """Run one world; return its plan, what came of it, and the seconds of a core that it took."""
+    """Run one world; return its plan, its outcome, and the seconds of a core that it took."""
     seed, plan = world
     started = time.process_time()
     outcome = run_seed(seed, plan, trace=trace)
@@ -83,7 +83,7 @@ def _play(world: tuple[int, Plan], trace: bool = False) -> tuple[Plan, Outcome, 
 
 
 def _tell(plan: Plan, outcome: Outcome, *, may_run_again: bool) -> None:
-    """Print which world failed and how; where it was not written down, it is run again for its story."""
+    """Print which world failed and how; if its story was not written down, run it again for that."""
     seed = outcome.seed
     where = f"{seed}" if plan.dies_at is None else f"{seed}, dead {plan.dies_at[1]} append {plan.dies_at[0]},"
     at = f"{outcome.simulated_ms / 1000:.1f} s, step {outcome.steps}"

@@ -1,8 +1,8 @@
 """Agents: what a simulated handler does with an attempt, as a script that sleeps and waits.
 
-A script is a generator. It yields a number to sleep so many milliseconds, or a function to wait until that is true.
-What it decides comes from the agent's own stream of chance; what has to be the same in every attempt of a task (its
-sub-tasks, its question) comes from the task's.
+A script is a generator. It yields a number to sleep that many milliseconds, or a function to wait until that is true.
+Its decisions come from the agent's own random stream; what has to be the same in every attempt of a task (its
+sub-tasks, its question) comes from the task's stream.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Agent(Peer):
         for attempt, answers in remembered:
             attempt.state = AttemptState.RUNNING
             attempt.beat_sent.clear()
-            attempt.hand_offs, attempt.is_deserted, attempt.last_word = 0, False, None  # asked for by who is gone
+            attempt.hand_offs, attempt.is_deserted, attempt.last_word = 0, False, None  # a dead process asked for them
             attempt.next_beat = self.world.now
             self.work.attempts[attempt.task, attempt.fence] = attempt
             self.world.after(0, self._begin, attempt, answers)
@@ -97,7 +97,7 @@ class Agent(Peer):
 
     @property
     def manners(self) -> Manners:
-        """How it behaves now: once the weather is calm, it does its work."""
+        """Its manners now: once the world is calm, it does its work."""
         return self.town.manners
 
     def on_end(self) -> None:
@@ -193,7 +193,7 @@ class Agent(Peer):
 
 
 def result_of(agent: Agent, attempt: Attempt) -> bytes:
-    """Return what an attempt comes to: the same for all attempts of some tasks, its own for others."""
+    """Return the result of an attempt: the same for all attempts of some tasks, its own for others."""
     trade = TRADES.get(attempt.offer.spec["skill"])
     if trade is not None:
         return trade(agent.town, agent.name, attempt)
@@ -204,7 +204,7 @@ def result_of(agent: Agent, attempt: Attempt) -> bytes:
 
 
 def work_on(agent: Agent, running: Running) -> Script:
-    """Work on an attempt, from its start to its last word."""
+    """Work on an attempt, from its start to its last message."""
     chance, attempt = agent.chance, running.attempt
     low, high = agent.town.profile.work_ms
     if chance.random() < agent.manners.decline:
@@ -290,7 +290,7 @@ def _misbehave(agent: Agent, running: Running) -> Script:
 
 
 def _trespass(agent: Agent) -> None:
-    """Speak under the fence of another agent's attempt, as one that has the number from the log would."""
+    """Send a message under the fence of another agent's attempt, as one that knows the number from the log could."""
     town = agent.town
     known = (task for task in town.court.model.open.values() if task.is_open and task.fence <= town.disk.durable)
     others = [task for task in known if task.holder != agent.name]
@@ -335,7 +335,7 @@ def _last_word(agent: Agent, attempt: Attempt) -> None:
 
 
 def _ask(agent: Agent, running: Running) -> Script:
-    """Ask as `TaskContext.ask` does: take the next number where this one was asked in other words."""
+    """Ask as `TaskContext.ask` does: take the next number if this one was asked in other words."""
     chance, manners, attempt = agent.chance, agent.manners, running.attempt
     asks = agent.world.chance(attempt.task, "asks").random() < agent.town.profile.manners.ask
     if not asks or agent.town.is_calm:
@@ -373,7 +373,7 @@ def _ask(agent: Agent, running: Running) -> Script:
 
 
 def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
-    """Delegate a sub-task and wait for it, with patience."""
+    """Delegate a sub-task and wait for it, with limited patience."""
     plans = agent.world.chance(attempt.task, "child", number)
     chance = agent.chance
     skill = plans.choice(("work", "work", "plan"))
@@ -454,4 +454,4 @@ STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
     _misbehave,
     _hand_off,
 )
-"""What an attempt may do before its last word, in this order; a manner says how often each happens."""
+"""The steps an attempt may take before its last message, in this order; a manner says how often each happens."""

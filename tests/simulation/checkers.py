@@ -1,6 +1,6 @@
-"""Safety, one checker a property; the names are those of SEMANTICS 4.1. They look at records as they become true.
+"""Safety, one checker per property, named as in SEMANTICS 4.1. They look at records as they become true.
 
-What peers are told is in `told`, what has to happen in time in `liveness`.
+`told` has what peers are told, `liveness` what has to happen in time.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class OneTaskPerKey(Checker):
 
 
 class FencesGrow(Checker):
-    """Fences are unique, and each accepted grant of a task has a larger one than those accepted before."""
+    """Fences are unique, and each accepted grant of a task has a larger fence than those accepted before."""
 
     name = "I4"
     records = (Offered, Accepted)
@@ -113,7 +113,7 @@ class FencesGrow(Checker):
 
 
 class OneHolder(Checker):
-    """At most one worker at a time has a current, open lease; a grant at once needs that nobody may come back."""
+    """At most one worker at a time has a current, open lease; an immediate grant needs that no holder may come back."""
 
     name = "I5"
     records = (Offered, Accepted, Revived)
@@ -223,7 +223,7 @@ class CompletedMeansConfirmed(Checker):
         task = self.model.tasks[record.task]
         result = task.results.get(task.rev)
         message = cause.message
-        # What is sent back may at once close a circle in the line for its resources, or have nothing left to use.
+        # A rework may close a circle in the line for the task's resources, or have no budget left, and so end at once.
         ends_by_itself = isinstance(record, Settled) and record.reason in ("canceled", "deadlock", "budget")
         if isinstance(message, TaskConfirm) and message.task == task.id and not ends_by_itself:
             self.hold(result is not None and task.state == "reported", f"{task.id} is confirmed while {task.state}")
@@ -259,7 +259,7 @@ class CompletedMeansConfirmed(Checker):
 
 
 class OnlyTheHolder(Checker):
-    """A message from somebody else never changes an attempt."""
+    """A message from another agent never changes an attempt."""
 
     name = "I12"
     records = _OF_ATTEMPT
@@ -276,7 +276,7 @@ class OnlyTheHolder(Checker):
 
 
 class Credit(Checker):
-    """Offers and leases of an agent never exceed its credit, as last known before each offer; nobody away is asked."""
+    """An agent's offers and leases never exceed its credit as last known before each offer; no away agent gets one."""
 
     name = "I16"
     records = (Offered,)
@@ -297,7 +297,7 @@ class Credit(Checker):
 
 
 def suits(task: TaskModel, agent: str, labels: dict[str, str]) -> bool:
-    """Whether an agent is what the task requires, and what it was handed on to, as far as anything is required here."""
+    """Whether an agent meets what the task requires and what its hand-off asked for, as far as this world uses them."""
     return all(
         requires.get("agent", agent) == agent
         and agent not in requires.get("exclude", ())
@@ -330,13 +330,13 @@ class TreeRules(Checker):
 
 
 class GraceHolds(Checker):
-    """No timer with a stored deadline fires during recovery grace: offers may go out, and nothing else."""
+    """No timer with a stored deadline fires during recovery grace: only offers may go out."""
 
     name = "I19"
     records = tuple(kind for kind in _OF_TASK if kind is not Offered)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        # A task whose turn comes may close a circle, or have nothing left to spend: what ends it then is no timer.
+        # A task whose turn comes may close a circle, or have no budget left: it then ends, but not by a timer.
         is_its_turn = isinstance(record, Settled) and record.reason in ("deadlock", "budget")
         if cause.kind in ("tick", "restore") and not is_its_turn:
             left = self.model.grace_until - record.at
@@ -346,7 +346,7 @@ class GraceHolds(Checker):
 
 
 class TimersNotEarly(Checker):
-    """What the clock decides is due: nobody loses a lease, an offer or the time for a word before it is over."""
+    """The clock decides nothing early: no lease, offer or time for a confirm ends before it is over."""
 
     name = "T1"
     records = (LeaseExpired, OfferWithdrawn, Settled, Answered)
@@ -383,7 +383,7 @@ class TimersNotEarly(Checker):
 
 
 class HealthyKeepsLease(Checker):
-    """In calm weather an agent that is here and was heard keeps its lease: it beats as long as it works (LEASE-2)."""
+    """In calm weather a connected agent that was heard keeps its lease: it beats as long as it works (LEASE-2)."""
 
     name = "LEASE-2"
     records = (LeaseExpired,)
@@ -393,14 +393,14 @@ class HealthyKeepsLease(Checker):
         lease, offer = task.durations["lease_ms"] or 0, task.durations["offer_ms"] or 0
         never_heard = task.lease_until == task.offered_at + offer
         if cause.kind != "tick" or calm_at is None or lease < 3_000 or never_heard or task.evicted:
-            return  # a short lease may lapse where the way is long; what is taken away lapses however alive
+            return  # a short lease may lapse on a slow link; an attempt taken away lapses even if its agent is alive
         settled_down = record.at >= calm_at + 60_000 and record.at >= self.model.grace_until + lease
         here = task.holder in self.model.seats
         self.hold(not (settled_down and here), f"{task.holder} is here, and loses {task.id} in calm weather")
 
 
 class Chunks(Checker):
-    """The chunks of an artifact are of one attempt and follow each other without a gap (I20, as far as it is here)."""
+    """An artifact's chunks are of one attempt and follow each other without a gap (I20, as far as the world has it)."""
 
     name = "I20"
     records = (ArtifactAppended,)
@@ -419,7 +419,7 @@ class Chunks(Checker):
 
 
 class OneAnswer(Checker):
-    """Per question exactly one answer is in force, and a number is asked once."""
+    """Each question has exactly one answer in force, and a number is asked once."""
 
     name = "I22"
     records = (Answered, Asked)
@@ -454,7 +454,7 @@ class Bounded(Checker):
 
 
 class EndsInOneStep(Checker):
-    """A count that reached its bound ends the task in the same decision."""
+    """A counter that reaches its bound ends the task in the same decision."""
 
     name = "L10b"
     records = (Offered,)
@@ -483,7 +483,7 @@ class Entitled(Checker):
 
 
 class Identified(Checker):
-    """Nobody is welcomed as a principal without the secret that it is bound to."""
+    """Nobody is welcomed as a principal without the secret to which it is bound."""
 
     name = "ID-4"
     requests = (Hello,)
@@ -499,7 +499,7 @@ class Identified(Checker):
 
 
 class MailPosted(Checker):
-    """The record that changes something puts the notice of it into the right mailbox (MAIL-2)."""
+    """A record that changes something puts the notice of it into the right mailbox (MAIL-2)."""
 
     name = "MAIL-2"
     records = (Offered, Revived, Yielded, Asked, Answered, Reported, CancelRequested, Settled)
@@ -507,7 +507,7 @@ class MailPosted(Checker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._due: list[tuple[str, str, int]] = []
-        """(agent, kind, what it is about) that the record under way has to post."""
+        """(agent, kind, number) of the notices that the record under way has to post."""
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         task = self.model.tasks[record.task]
@@ -550,7 +550,7 @@ class MailPosted(Checker):
 
 
 class RestartLetsGo(Checker):
-    """A process that comes new and does not hold an attempt any more has lost it at once (HELLO-7)."""
+    """A new process that does not hold an attempt any longer loses it at once (HELLO-7)."""
 
     name = "HELLO-7"
     requests = (Hello,)
@@ -566,7 +566,7 @@ class RestartLetsGo(Checker):
 
 
 class OnlyTheGoneAreForgotten(Checker):
-    """An agent is forgotten where it is away and nothing is open for it, and a secret where nobody has it (REG-7)."""
+    """An agent is forgotten only if it is away with nothing open, and a secret only if nobody has it (REG-7)."""
 
     name = "REG-7"
     records = (AgentForgotten, PrincipalUnbound)
@@ -595,7 +595,7 @@ class OnlyTheGoneAreForgotten(Checker):
 
 
 class OnlyTheSettledLeave(Checker):
-    """What leaves memory has ended, and nobody above or below it needs it (DURABLE-8)."""
+    """A task that leaves memory has ended, and no task above or below needs it (DURABLE-8)."""
 
     name = "DURABLE-8"
     records = (Archived, Recalled)
@@ -622,7 +622,7 @@ class OnlyTheSettledLeave(Checker):
 
 
 class OnlyClosedConflictsLeave(Checker):
-    """A conflict leaves memory once it is over, its tasks have left, and no mail about it waits (DURABLE-11)."""
+    """A conflict leaves memory only when it is over, its tasks have left, and no mail about it waits (DURABLE-11)."""
 
     name = "DURABLE-11"
     records = (ConflictsArchived,)

@@ -1,6 +1,6 @@
-"""What simulated peers do with claims: they hold and wait, in circles too, change their minds, and give back or forget.
+"""What simulated peers do with claims: hold and wait, in circles too, change their minds, and release or forget.
 
-All that is drawn here comes from streams of chance of its own: a seed whose people claim nothing is what it was.
+All draws here come from separate random streams: a seed whose peers claim nothing stays what it was.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = ["NAMES", "Claimant", "declare"]
 
 ASKED_AGAIN_MS = 60_000
 NAMES = ("repo/**", "repo/a/**", "repo/a/x", "repo/b", "deploy", "merge:repo")
-"""Few, so that people meet."""
+"""Few, so that claims meet."""
 Script = Generator["int | Callable[[], bool]", None, None]
 
 
 def draw_names(chance: Random, most: int) -> list[dict[str, str]]:
-    """Draw what to claim."""
+    """Draw names to claim."""
     names = chance.sample(NAMES, chance.randint(1, most))
     return [{"name": name, "mode": "x" if chance.random() < 0.7 else "s"} for name in names]
 
 
 def declare(request: TaskDelegate, chance: Random, often: float) -> None:
-    """Have a task need names, now and then."""
+    """Have a task need names, sometimes."""
     if chance.random() < often / 2:
         request.spec["resources"] = draw_names(chance, 2)  # type: ignore[typeddict-item]
 
@@ -53,12 +53,12 @@ class Claimant:
         self.chance = peer.world.chance(peer.instance, "claims")
         self._number = peer.world.now
         self.words: dict[tuple[int, int], Message] = {}
-        """(task's fence, claim number) to what was said about it last."""
+        """(task's fence, claim number) to the last message about it."""
         self.fences: list[int] = []
-        """Of claims it had at some time; the newest few."""
+        """Fences of claims it had at some time; the newest few."""
 
     def hear(self, message: Message) -> None:
-        """Take what the coordinator says about claims."""
+        """Take a message about claims."""
         if isinstance(message, ClaimGranted | ClaimDenied):
             self.words[message.fence or 0, message.claim_no] = message
         if isinstance(message, ClaimGranted):
@@ -85,7 +85,7 @@ class Claimant:
         )
 
     def hold(self, attempt: Attempt | None, depth: int = 2) -> Script:
-        """Claim, wait for the word, perhaps claim more meanwhile, and give it back soon or late or never."""
+        """Claim, wait for the answer, perhaps claim more meanwhile, and release it soon or late or never."""
         chance, session = self.chance, self._peer.session
         request = self._draw(attempt)
         key = (request.fence or 0, request.claim_no)
@@ -112,10 +112,10 @@ class Claimant:
         elif draw < 0.8:
             session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
         if chance.random() < 0.2:
-            self._release(chance.choice(self.fences))  # of an older one, too
+            self._release(chance.choice(self.fences))  # perhaps an older one
 
     def keep(self, attempt: Attempt) -> Script:
-        """Claim one of the names that everybody wants, until the attempt ends: also while it asks and waits."""
+        """Claim one of the names that everybody wants, until the attempt ends, also while it asks and waits."""
         request = self._draw(attempt)
         request.claims = [{"name": self.chance.choice(NAMES[-2:])}]  # type: ignore[list-item]
         request.wait_ms, request.ttl_ms, request.preemptible = 5_000, None, False
@@ -127,7 +127,7 @@ class Claimant:
         self.words.pop(key, None)
 
     def _word(self, request: ClaimAcquire, key: tuple[int, int]) -> Script:
-        """Wait for the word, and now and then ask for it: another process of this name may have got it."""
+        """Wait for the notice, and sometimes ask for it: another process of this agent may have got it."""
         peer = self._peer
         is_queued = True
         while is_queued:
@@ -140,13 +140,13 @@ class Claimant:
             is_queued = isinstance(peer.replies.pop(sent), ClaimQueued)
 
     def meddle(self, fences: list[int]) -> None:
-        """Give back what is somebody else's."""
+        """Release a claim that belongs to another peer."""
         if fences:
             self._release(self.chance.choice(fences))
 
 
 def run(later: Callable[..., Any], script: Script) -> None:
-    """Go on with a script that no attempt looks after, looking every now and then whether its wait is over."""
+    """Run a script that belongs to no attempt, and check every 100 ms whether its wait is over."""
     for wish in script:
         if callable(wish):
             if not wish():

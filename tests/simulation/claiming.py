@@ -1,6 +1,6 @@
-"""What must hold of claims, one checker a property: the names are those of SEMANTICS 4.1 and of the spec's paragraphs.
+"""What must hold of claims, one checker per property, named as in SEMANTICS 4.1 and the spec's paragraphs.
 
-They go by the model, which folds the records without the engine's code.
+They rely on the model, which folds the records without the engine's code.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .model import TaskModel
 __all__ = ["CLAIMING", "tasks_before"]
 
 _LATE_MS = 20
-"""As with tasks: what is this late was not set."""
+"""As with tasks: a deadline missed by this much was never set."""
 
 
 class _OfClaims(Checker):
     """A checker that knows what a record is about to grant."""
 
     def granted(self, record: Claimed | Offered, lsn: int) -> ClaimModel | None:
-        """Return the claim that the record grants, or None where it grants none."""
+        """Return the claim that the record grants, or None if it grants none."""
         if isinstance(record, Claimed):
             return self.model.claims[record.claim]
         if not record.claims:
@@ -47,7 +47,7 @@ class _OfClaims(Checker):
 
 
 class HeldAlone(_OfClaims):
-    """Two claims that conflict are never both held, and a task has all of its resources or is not offered."""
+    """Two claims that conflict are never both held, and a task is offered only with all of its resources."""
 
     name = "I15"
     records = (Claimed, Offered)
@@ -67,7 +67,7 @@ class HeldAlone(_OfClaims):
 
 
 class FencesOfNames(_OfClaims):
-    """Whoever gets names comes with a greater fence than all before: a guard that has seen those lets it pass."""
+    """Each new owner of names has a greater fence than all before, so that a guard that has seen those lets it pass."""
 
     name = "I14"
     records = (Claimed, Offered, Accepted)
@@ -75,7 +75,7 @@ class FencesOfNames(_OfClaims):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._seen = 0
-        """The greatest fence that was current before for something that conflicts with what is granted now."""
+        """The greatest fence that was current before on a name that conflicts with those granted now."""
 
     def before(self, record: Claimed | Offered | Accepted, lsn: int, cause: Cause) -> None:
         if isinstance(record, Accepted):
@@ -101,7 +101,7 @@ class FencesOfNames(_OfClaims):
 
 
 class ClaimedOnce(Checker):
-    """One number is one claim, however often it is said, and it is asked for under a current fence."""
+    """One number is one claim, however often it is sent, and it is requested under a current fence."""
 
     name = "CLAIM-4"
     records = (ClaimRequested,)
@@ -113,7 +113,7 @@ class ClaimedOnce(Checker):
 
 
 class EndsWithAttempt(Checker):
-    """A task claims only under its current fence, and what it claimed ends with that."""
+    """A task claims only under its current fence, and its claims end with that fence."""
 
     name = "CLAIM-8"
     records = (ClaimRequested,)
@@ -136,7 +136,7 @@ def _is_alive(task: TaskModel, claim: ClaimModel) -> bool:
 
 
 class InTurn(_OfClaims):
-    """Nobody is granted what somebody who comes before in line waits for."""
+    """Nobody is granted a name for which an earlier one in line waits."""
 
     name = "CLAIM-5"
     records = (Claimed, Offered)
@@ -146,7 +146,7 @@ class InTurn(_OfClaims):
         if claim is None:
             return
         held: list[ClaimModel] = []
-        if isinstance(record, Offered):  # who waits for what an attempt of the task has does not come before it
+        if isinstance(record, Offered):  # a wait for what an attempt of the task has does not come before it
             held = [mine for mine in self.model.claims.values() if mine.fence and mine.task == record.task]
         for other in self.against(claim):
             waits = any(conflict(mine.names, other.names) and not mine.gives_way_to(other) for mine in held)
@@ -155,7 +155,7 @@ class InTurn(_OfClaims):
 
 
 class OnlyItsOwnerReleases(Checker):
-    """A claim is given back by whoever it belongs to, or an operator (CLAIM-6)."""
+    """A claim is released only by its owner or an operator (CLAIM-6)."""
 
     name = "CLAIM-6"
     records = (ClaimEnded,)
@@ -172,7 +172,7 @@ class OnlyItsOwnerReleases(Checker):
 
 
 class EndsForAReason(Checker):
-    """What the clock ends is due and not in the grace; what ends with its attempt had one that is over."""
+    """A claim that the clock ends is due and not in the grace; a claim ends with its attempt only if that is over."""
 
     name = "CLAIM-7"
     records = (ClaimEnded,)
@@ -193,7 +193,7 @@ class EndsForAReason(Checker):
 
 
 class CalledBackByRight(_OfClaims):
-    """Only what is preemptible is called back, for a claim of higher priority that nothing else keeps waiting."""
+    """Only a preemptible claim is called back, for a claim of higher priority that nothing else keeps waiting."""
 
     name = "CLAIM-10"
     records = (ClaimRecalled,)
@@ -211,7 +211,7 @@ class CalledBackByRight(_OfClaims):
 
 
 class CirclesAreBroken(_OfClaims):
-    """A claim is given up only for a circle that is one, and the least of the waits in it is (WAIT-2, WAIT-3)."""
+    """A claim is given up only for a real circle, and only the least of the waits in it (WAIT-2, WAIT-3)."""
 
     name = "WAIT-2"
     records = (ClaimEnded,)
@@ -232,7 +232,7 @@ class CirclesAreBroken(_OfClaims):
             self.hold(self._may_wait(step), f"{claim} is given up for a circle with {step}, which cannot be")
 
     def _is_step(self, claim: ClaimModel, owner: str, step: dict[str, Any]) -> bool:
-        """Whether a claim may be the one by which a step says that its owner waits; the newest is not noted yet."""
+        """Whether a claim may be the wait that a step of its owner names; the newest is not noted yet."""
         if claim.owner != owner or claim.fence or list(claim.names) != step.get("wants"):
             return False
         waited_for = f"task:{step['waitsForTask']}" if "waitsForTask" in step else f"agent:{step['waitsForAgent']}"
@@ -240,7 +240,7 @@ class CirclesAreBroken(_OfClaims):
         return any(other.owner == waited_for for other in in_way)
 
     def _may_wait(self, step: dict[str, Any]) -> bool:
-        """Whether the tasks of a step are as they are where one waits so for the other."""
+        """Whether the tasks of a step are in states in which one waits for the other in this way."""
         if step["for"] == "claim":
             return True
         one, other = self.model.tasks[step["task"]], self.model.tasks[step["waitsForTask"]]
@@ -253,7 +253,7 @@ class CirclesAreBroken(_OfClaims):
 
 
 class WaitsEnd(_OfClaims):
-    """Every claim that waits is granted, denied or over in time, and every circle is broken when it closes."""
+    """Every waiting claim is granted, denied or over in time, and every circle is broken when it closes."""
 
     name = "L7"
 
@@ -281,7 +281,7 @@ class WaitsEnd(_OfClaims):
             self.hold(all(other.recalled for other in in_way), f"{claim} waits for {in_way}, and nobody asks for them")
 
     def _is_wanted(self, task: TaskModel) -> bool:
-        """Whether any agent is here that might take it: else it stands in nobody's way."""
+        """Whether an agent that might take the task is here: otherwise the task stands in nobody's way."""
         return any(
             known.status == "ready"
             and task.skill in known.skills
@@ -296,7 +296,7 @@ class WaitsEnd(_OfClaims):
 
 
 def tasks_before(checker: Checker, claim: ClaimModel) -> list[TaskModel]:
-    """Return the queued tasks that may stand in line before a claim, or before a task in a claim's clothes."""
+    """Return the queued tasks that may stand in line before a claim, or before a task in the form of a claim."""
     return [
         task
         for task in checker.model.open.values()
@@ -309,7 +309,7 @@ def tasks_before(checker: Checker, claim: ClaimModel) -> list[TaskModel]:
 
 
 class GrantIsTrue(Checker):
-    """Who is told of a claim has it, or had it: durably, with just these names, under this fence."""
+    """A peer told of a claim has it, or had it: durably, with exactly these names, under this fence."""
 
     name = "CLAIM-11"
     notices = (ClaimGranted, ClaimDenied)

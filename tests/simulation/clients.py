@@ -1,4 +1,4 @@
-"""Clients: what a simulated delegator wants, and what it says to what comes of it."""
+"""Clients: what a simulated delegator wants, and how it reacts to what happens."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = ["Client", "Operator", "Order", "Person", "draw_orders"]
 
 @dataclass(slots=True)
 class Order:
-    """Something a client wants done; it outlives the client's processes."""
+    """Work that a client wants done; it outlives the client's processes."""
 
     request: TaskDelegate
     at: int
@@ -53,11 +53,11 @@ class Order:
     is_forgotten: bool = False
     is_done: bool = False
     known: set[str] = field(default_factory=set)
-    """Tasks it was told the order became; more than one is a bug."""
+    """Tasks that the order became, as it was told; more than one is a bug."""
 
 
 def draw_orders(profile: Profile, chance: Random, principal: str, names: list[str]) -> list[Order]:
-    """Draw what a client wants."""
+    """Draw a client's orders."""
     manners = profile.manners
     orders = []
     share = max(1, profile.tasks // profile.clients)
@@ -102,12 +102,12 @@ class Client(Peer):
         super().__init__(town, name, start)
         self.orders = orders
         self.open: dict[str, Delegation] = {}
-        """Order key to what this process knows of it."""
+        """Order key to what this process knows of the order."""
         self._seen: set[tuple[str, int]] = set()
         """Reviews and questions that were taken up."""
         self._followed: list[Delegation] = []
         self._canceled: set[str] = set()
-        """Tasks it wanted to end; a result that came first is sent back rather than taken."""
+        """Tasks it wanted to end; a result that came first is sent back rather than accepted."""
         self._forgotten = self._times_forgotten
         for order in orders:
             if not order.is_forgotten:
@@ -137,7 +137,7 @@ class Client(Peer):
     def on_welcome(self) -> None:
         if self._times_forgotten > self._forgotten:
             self._forgotten = self._times_forgotten
-            for delegation in self.open.values():  # its mail went with it; the SDK looks now and then in any case
+            for delegation in self.open.values():  # its mail went with it; the SDK looks from time to time in any case
                 self.delegations.look_up(delegation)
 
     def on_change(self, changed: list[Delegation]) -> None:
@@ -240,7 +240,7 @@ class Client(Peer):
             self.delegations.forget(delegation)
 
     def _contend(self) -> None:
-        """Claim for itself now and then, and give back what is somebody else's."""
+        """Claim for itself from time to time, and release another peer's claims."""
         chance, manners = self.claims.chance, self.town.manners
         if self.town.is_calm:
             return
@@ -289,7 +289,7 @@ class Client(Peer):
             self.session.request(TaskWatch(task, from_gen))
 
     def _meddle(self, task: str) -> None:
-        """Decide about somebody's task, with all that a decision has to name."""
+        """Decide about another principal's task, with everything a decision has to name."""
         known = self.town.court.model.tasks[task]
         if self.town.court.model.rulings:
             self._meddle_with(self.chance.choice(list(self.town.court.model.rulings)))
@@ -305,7 +305,7 @@ class Client(Peer):
                 self.session.request(TaskCancel(task, "kill", "by a stranger"))
 
     def _meddle_with(self, conflict: str) -> None:
-        """Have a say in somebody's conflict."""
+        """Interfere in others' conflicts."""
         ruling = self.town.court.model.rulings[conflict]
         words: tuple[Message, ...] = (
             ConflictPosition(conflict, b'[{"text":"none of its business"}]', "a stranger"),
@@ -323,14 +323,14 @@ ERRANDS: tuple[Callable[[Client], None], ...] = (
     Client._ping,
     Client._follow,
 )
-"""What a client does now and then beside its orders."""
+"""What a client does from time to time besides its orders."""
 
 
 class Person(Peer):
-    """Somebody with the operator's token who looks at a list now and then, and acts on what is there."""
+    """A peer with the operator's token that lists from time to time, and acts on what it finds."""
 
     EVERY: ClassVar[tuple[int, int]]
-    """Milliseconds between two looks, at least and at most."""
+    """Milliseconds between two lists, at least and at most."""
     LIST: ClassVar[Message]
 
     def __init__(self, town: Town, name: str, start: int) -> None:
@@ -351,7 +351,7 @@ class Person(Peer):
             self.look(page)
 
     def look(self, page: Message) -> None:
-        """Act on what was listed."""
+        """Act on the list."""
         raise NotImplementedError
 
 

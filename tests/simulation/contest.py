@@ -1,10 +1,10 @@
-"""A contest for names: many agents claim a few hierarchical names for a while, and the ledger is judged afterwards.
+"""A contest for names: many agents claim a few hierarchical names for a while, and then the ledger is judged.
 
 The coordinator is the real one; time is simulated, so that a minute takes seconds, and the same seed is the same
 contest. Agents hold and wait, wait in circles, change their minds, call each other back, fall silent in the middle of
 an attempt, and wait for sub-tasks that want what they hold, that ask them, or that only a busy agent can do. `audit`
-reads the records alone and shares no code with the engine; while the contest lasts, the graph of waits is looked at
-after every step by brute force.
+reads the records alone and shares no code with the engine; during the contest, the graph of waits is searched by brute
+force after every step.
 
     python -m tests.simulation.contest --seed 1 --agents 50 --seconds 60
 """
@@ -77,10 +77,10 @@ NAMES = (
     "merge:repo",
     "deploy",
 )
-"""Twenty, one below the other and beside each other."""
+"""Twenty, some below and some beside each other."""
 
 _WIDE = 5
-"""So many of them stand for half of the others or more, and are drawn seldom."""
+"""The first this many stand for half of the others or more, and are seldom drawn."""
 
 START = 1_700_000_000_000
 LEASE_MS = 1_000
@@ -97,10 +97,10 @@ class _Known:
     task_fence: int
     wait_until: int
     place: tuple[float, int] = (0, 0)
-    """In line: waiting for 30 s counts as much as one step of priority."""
+    """Place in line: waiting for 30 s counts as much as one step of priority."""
     fence: int = 0
     over_at: int = 0
-    """When it was seen first that its attempt is over; its end is due in the same append."""
+    """When its attempt was first seen to be over; the claim has to end in the same append."""
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class Findings:
 
 
 def audit(records: Iterable[Record]) -> Findings:
-    """Read a ledger: no two hold what conflicts, fences grow, nobody is overtaken, waits end, circles are whole."""
+    """Judge a ledger: no conflicting holders, growing fences, no overtaking, waits that end, whole circles."""
     found = Findings()
     claims: dict[int, _Known] = {}
     fences: dict[str, int] = {}
@@ -203,7 +203,7 @@ def draw_names(chance: random.Random, count: int) -> list[str]:
 
 
 class Peer:
-    """One agent: a connection, what came by mail, and the scripts it runs."""
+    """One agent: a connection, its mail, and the scripts it runs."""
 
     def __init__(self, contest: Contest, name: str, skills: tuple[str, ...] = (), credit: int = 0) -> None:
         self.contest = contest
@@ -211,7 +211,7 @@ class Peer:
         self.chance = random.Random(f"{contest.seed}/{name}")
         self.part = random.Random(f"{contest.seed}/{name}/parts")
         self.words: dict[tuple[int, int], Message] = {}
-        """(task's fence, claim number) to what came by mail about it."""
+        """(task's fence, claim number) to the notice that came about it."""
         self.preempted: set[int] = set()
         self.settled: dict[str, TaskSettled] = {}
         self.revoked: set[int] = set()
@@ -244,7 +244,7 @@ class Peer:
         return self._replies.pop(frame.id, Error("none", "no answer"))
 
     def take(self, frame: Frame) -> None:
-        """Take what the coordinator says."""
+        """Take a frame of the coordinator."""
         if frame.re is not None:
             self._replies[frame.re] = frame.message
             return
@@ -275,7 +275,7 @@ class Peer:
         self.run(self.attempt(offer))
 
     def run(self, script: Script) -> None:
-        """Go on with a script until it waits again."""
+        """Run a script until it waits again."""
         for wish in script:
             if isinstance(wish, int):
                 self.contest.after(wish, self.run, script)
@@ -285,7 +285,7 @@ class Peer:
                 return
 
     def look(self) -> None:
-        """Go on with the scripts whose wait is over."""
+        """Continue the scripts whose wait is over."""
         ready = [script for script, wish in self.waiting if wish()]
         self.waiting = [(script, wish) for script, wish in self.waiting if script not in ready]
         for script in ready:
@@ -300,7 +300,7 @@ class Peer:
         inside: Callable[[], Script] | None = None,
         names: Sequence[str] = (),
     ) -> Script:
-        """Claim some names, hold them for a while, perhaps claim more meanwhile, and give them back."""
+        """Claim some names, hold them for a while, perhaps claim more meanwhile, and release them."""
         chance = self.chance
         names = names or draw_names(chance, chance.choice((1, 1, 1, 2, 3)))
         self.claim_no += 1
@@ -372,14 +372,14 @@ class Peer:
             yield LEASE_MS // 4
 
     def delegate(self, offer: TaskOffer, state: dict[str, Any]) -> Script:
-        """Have a part done, and only wait for it, with all that is held."""
+        """Have a part done, and then only wait for it, still holding all claims."""
         order = self.contest.order(self.chance, Held(offer.task, offer.fence), self.part)
         created: Any = self.say(order)
         if isinstance(created, Error):
             return
         until = self.contest.now + 5_000
         task = created.task
-        if self.part.random() < 0.6:  # it goes on beside it, and answers no question before it has what it wants
+        if self.part.random() < 0.6:  # it works on meanwhile, and answers no question before it has the names it wants
             yield self.part.randint(1, 100)
             yield from self.hold(0, offer, names=[resource["name"] for resource in order.spec.get("resources", ())])
         state["slot"] = "released"
@@ -401,7 +401,7 @@ class Peer:
         self.say(TaskHeartbeat(offer.task, offer.fence, slot="held"))
 
     def ask(self, offer: TaskOffer) -> Script:
-        """Ask whoever wants the part done, with all that is held, and wait for the answer."""
+        """Ask the delegator of the part, still holding all claims, and wait for the answer."""
         ask = TaskAsk(offer.task, offer.fence, b'["sure?"]', offer.fence, timeout_ms=3_000, default=b'["no"]')
         if not isinstance(self.say(ask), Error):
             yield lambda: offer.fence in self.answered or offer.fence in self.revoked
@@ -435,13 +435,13 @@ class Contest:
 
     @property
     def is_on(self) -> bool:
-        """Whether the contest lasts still."""
+        """Whether the contest is still on."""
         return self.now < self.ends_at
 
     def order(
         self, chance: random.Random, parent: Held | None = None, part: random.Random | None = None
     ) -> TaskDelegate:
-        """Return a task to delegate; every other one needs names, and most parts a certain agent."""
+        """Return a task to delegate; every other one needs names, and most parts need a certain agent."""
         self._keys += 1
         spec: Any = {"skill": "work", "acceptance": {"evaluator": "auto"}, "priority": chance.choice((0, 0, 1))}
         if chance.random() < 0.5:
@@ -475,7 +475,7 @@ class Contest:
         assert found is None, f"seed {self.seed}, record {len(self.records)}: nobody broke the circle {found}"
 
     def run(self) -> Findings:
-        """Live through it, until all that was begun is over, and judge the ledger."""
+        """Run the contest until everything in it has ended, and judge the ledger."""
         while self.is_on or self.coordinator.ledger.claims.claims or self.coordinator.ledger.open_tasks:
             assert self.now < self.ends_at + 120_000, "something does not end"
             due = self.coordinator.next_deadline()
@@ -502,7 +502,7 @@ class Contest:
 
 
 def main() -> None:
-    """Run one contest and tell what came of it."""
+    """Run one contest and print the outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--agents", type=int, default=50)

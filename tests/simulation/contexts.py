@@ -1,8 +1,8 @@
-"""Shared context in the simulated world: agents that count together, and the properties of what they are told.
+"""Shared context in the simulated world: agents that count together, and properties of what they are told.
 
 The script reads a key, waits, and writes one more than it saw, by compare-and-set and under its attempt. Some agents
-try it under the fence of another's attempt, or without saying what they have seen. What the script has seen goes with
-the report as its basis. Some processes watch, through the client's own machine.
+try that under the fence of another agent's attempt, or without saying what they have seen. The revisions that the
+script has seen go with the report as its basis. Some processes watch, through the client's own machine.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ __all__ = ["BOARD", "CONTEXTS", "share"]
 
 _COUNT, _DECISION = "count", "decisions/count"
 BOARD = "board"
-"""A guarded key with two numbers in it: whoever changes one of them need not contradict whoever changes the other."""
+"""A guarded key with two numbers in it: a change of one need not contradict a change of the other."""
 
 
 def share(agent: Agent, attempt: Attempt) -> Generator[int | Callable[[], bool], None, None]:
     """Count up in the context of the attempt's task."""
     chance = agent.world.chance(attempt.task, attempt.fence, agent.instance, "share")
     context = attempt.offer.context_id
-    # Under `hold` a result nobody has to confirm would wait for ever, were its decision to move.
+    # Under `hold` a result that nobody has to confirm would wait for ever if its decision moved.
     keys = [_COUNT, _DECISION] if agent.town.may_leave_results else [_COUNT]
     key = chance.choice(keys)
     request = agent.session.request(ContextRead(context, keys))
@@ -74,7 +74,7 @@ def share(agent: Agent, attempt: Attempt) -> Generator[int | Callable[[], bool],
         yield agent.await_reply(request)
         reply = agent.replies.pop(request)
         if agent.town.quarrels is not None and isinstance(reply, Error) and temper.random() < 0.5:
-            continue  # it does not look, and insists
+            continue  # it insists without looking
         if isinstance(reply, ContextWritten):
             rev, value = reply.revs[key], value + 1
             attempt.basis[key] = (rev, key == _DECISION)
@@ -89,7 +89,7 @@ def share(agent: Agent, attempt: Attempt) -> Generator[int | Callable[[], bool],
 
 
 def _somebody(agent: Agent) -> tuple[str, int]:
-    """Return an attempt that is under way, whoever has it, and that somebody may have been told of."""
+    """Return an attempt under way, whoever holds it, of which somebody may have been told."""
     town = agent.town
     tasks = [task for task in town.court.model.open.values() if task.is_open and task.fence <= town.disk.durable]
     return (tasks[-1].id, tasks[-1].fence) if tasks else ("sim-0", 1)
@@ -100,14 +100,12 @@ def _somebody(agent: Agent) -> tuple[str, int]:
 
 class _ContextChecker(Checker):
     def context(self, context_id: str) -> ContextModel:
-        """Return what the records have said about a context."""
+        """Return what the records say about a context."""
         return self.model.contexts.get(context_id) or ContextModel()
 
 
 class Revisions(_ContextChecker):
-    """A key's revision rises by one with each write, and who wrote had seen the one before; what it saw elsewhere still
-    stood (I21).
-    """
+    """A key's revision rises by one with each write; its writer saw the one before; other premises held (I21)."""
 
     name = "I21"
     records = (WrittenRecord,)
@@ -136,7 +134,7 @@ class Revisions(_ContextChecker):
 
 
 class DecisionsSeen(Checker):
-    """Nobody writes a decision without saying which revision is replaced (CTX-5)."""
+    """Nobody writes a decision without naming the revision it replaces (CTX-5)."""
 
     name = "CTX-5"
     records = (WrittenRecord,)
@@ -150,7 +148,7 @@ class DecisionsSeen(Checker):
 
 
 class WrittenOnce(_ContextChecker):
-    """A write is done once, by the one that asked and while its attempt is current (CTX-6)."""
+    """A write is done once, for the agent that asked and while its attempt is current (CTX-6)."""
 
     name = "CTX-6"
     records = (WrittenRecord,)
@@ -164,14 +162,14 @@ class WrittenOnce(_ContextChecker):
         self.hold(record.by == cause.agent, f"{cause.agent} writes as {record.by}")
         attempt = cause.message.attempt
         if attempt is None:
-            return  # who quarrels writes for itself
+            return  # in a quarrel, an agent writes for itself
         task = self.model.tasks[attempt.task]
         current = task.is_open and task.fence == attempt.fence and task.holder == cause.agent
         self.hold(current, f"{cause.agent} writes under fence {attempt.fence} of {task.id}, current is {task.fence}")
 
 
 class WritersAreTold(_ContextChecker):
-    """The answer says what is so: to the one that won, also when it asks again, and to the one that lost (CTX-4)."""
+    """The answer to a write is true: for the winner, also when it asks again, and for the loser (CTX-4)."""
 
     name = "CTX-4"
     requests = (ContextWrite,)
@@ -196,9 +194,7 @@ class WritersAreTold(_ContextChecker):
 
 
 class OnlyTheIdleLeave(_ContextChecker):
-    """A context leaves memory when nothing goes on in it, and is there again, as it was, before something does
-    (DURABLE-12).
-    """
+    """A context leaves memory only when it is idle, and is back unchanged before it changes (DURABLE-12)."""
 
     name = "DURABLE-12"
     records = (ContextsArchived, ContextRecalled, WrittenRecord, Delegated)
@@ -240,7 +236,7 @@ class OnlyTheIdleLeave(_ContextChecker):
 
 
 class BasisStands(_ContextChecker):
-    """What a result relies on and had moved is told; and it is not taken as reported, or by silence (CTX-10)."""
+    """A result whose basis has moved says so, and is accepted neither by auto nor by silence (CTX-10)."""
 
     name = "CTX-10"
     records = (Settled, Reported, GroupDecided)
@@ -248,7 +244,7 @@ class BasisStands(_ContextChecker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._basis: dict[str, list[dict[str, Any]]] = {}
-        """Task to what its newest result relies on."""
+        """Task to the basis of its newest result."""
         self._stale: dict[str, str] = {}
         """Task to why somebody has to look at its newest result."""
 
@@ -276,14 +272,14 @@ class BasisStands(_ContextChecker):
 
 
 class WatchersMissNothing(_ContextChecker):
-    """A watcher hears of every write, in the order of the ledger and once, over all its connections (CTX-9)."""
+    """A watcher gets every write once, in the order of the ledger, over all its connections (CTX-9)."""
 
     name = "CTX-9"
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._watched: dict[Watched, tuple[Peer, int]] = {}
-        """Watch to who has it, and the newest write that was looked at."""
+        """Watch to its peer, and the newest write that was checked."""
 
     def watches(self, peer: Peer, watched: Watched) -> None:
         self._watched[watched] = (peer, watched.lsn)

@@ -1,7 +1,7 @@
-"""What an attempt leaves and costs in the simulated world: checkpoints, hand-offs, words on the way, usage, budgets.
+"""What an attempt leaves and costs in the simulated world: checkpoints, hand-offs, steering, usage, budgets.
 
-The script's steps, what clients add to their orders, and the properties of all that. Drawn from streams of their own
-and in some worlds only, so that what a seed is known for stays what it was.
+The script's steps, what clients add to their orders, and the properties of both. Drawn from separate random streams and
+only in some worlds, so that other seeds stay what they were.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _Script = Generator["int | Callable[[], bool]", None, None]
 
 
 def draw_costs(world: World, profile: Profile, wanted: bool | None) -> None:
-    """Draw how much of it a world has, and the namespace's patience with its agents."""
+    """Draw how much of this a world has, and how patient the namespace is with its agents."""
     chance = world.chance("costs")
     share = chance.random()
     if not (share < _SHARE_OF_WORLDS if wanted is None else wanted):
@@ -87,7 +87,7 @@ def _stream(agent: Agent, attempt: Attempt, what: str) -> Random:
 
 
 def leave(agent: Agent, attempt: Attempt) -> _Script:
-    """Leave checkpoints: some only for oneself, some with a number that was used."""
+    """Leave checkpoints: some not portable, some with a number that was used."""
     chance = _stream(agent, attempt, "leave")
     if chance.random() >= agent.manners.checkpoint:
         return
@@ -97,12 +97,12 @@ def leave(agent: Agent, attempt: Attempt) -> _Script:
         yield agent.await_reply(request)
         reply = agent.replies.pop(request)
         if isinstance(reply, Error) and reply.data is not None and "cpNo" in reply.data:
-            attempt.cp_no = reply.data["cpNo"]  # what was left just before the process died got there, or did not
+            attempt.cp_no = reply.data["cpNo"]  # the last checkpoint before the process died was stored, or was not
         yield chance.randint(0, 400)
 
 
 def spend(agent: Agent, attempt: Attempt) -> _Script:
-    """Use something up, and tell with the heartbeats."""
+    """Use up some budget, and tell it with the heartbeats."""
     chance = _stream(agent, attempt, "spend")
     if chance.random() >= agent.manners.spend:
         return
@@ -112,7 +112,7 @@ def spend(agent: Agent, attempt: Attempt) -> _Script:
 
 
 def hand_off(agent: Agent, attempt: Attempt) -> _Script:
-    """Hand the task on to somebody, who may not be there; refused, the work goes on."""
+    """Hand the task on to an agent that may not be there; if refused, go on."""
     chance = _stream(agent, attempt, "hand off")
     if agent.town.is_calm or chance.random() >= agent.manners.hand_off / 2:
         return
@@ -129,7 +129,7 @@ def hand_off(agent: Agent, attempt: Attempt) -> _Script:
 
 
 def speak(client: Client, delegation: Delegation) -> None:
-    """Say a word to the work under way, now and then in other words than before."""
+    """Steer the work under way, sometimes with other words than before."""
     chance = client.world.chance(client.instance, delegation.request.key, "speak")
     if "redundancy" in delegation.request.spec or chance.random() >= client.town.manners.steer:
         return
@@ -147,7 +147,7 @@ def speak(client: Client, delegation: Delegation) -> None:
 
 
 class CheckpointsGrow(Checker):
-    """Checkpoints come from the current attempt, each numbered above the one it names as the one before (I13)."""
+    """Checkpoints come from the current attempt, each numbered above the one that it names as its base (I13)."""
 
     name = "I13"
     records = (Checkpointed,)
@@ -164,7 +164,7 @@ class CheckpointsGrow(Checker):
 
 
 class CheckpointsGoOn(Checker):
-    """An offer carries the newest checkpoint that its agent may go on from (I13, CHECK-3)."""
+    """An offer carries the newest checkpoint from which its agent may continue (I13, CHECK-3)."""
 
     name = "CHECK-3"
     mail = (TaskOffer,)
@@ -179,7 +179,7 @@ class CheckpointsGoOn(Checker):
 
 
 class WordsHeard(Checker):
-    """An offer carries every word of the delegator so far, in their order (STEER-1)."""
+    """An offer carries every word of the delegator so far, in order (STEER-1)."""
 
     name = "STEER-1"
     mail = (TaskOffer,)
@@ -191,7 +191,7 @@ class WordsHeard(Checker):
 
 
 class BudgetsHold(Checker):
-    """What is reserved for sub-tasks and what was used fit into a budget, and nobody works without any left (I17)."""
+    """Reservations for sub-tasks and usage fit into a budget, and nobody works on a task with none left (I17)."""
 
     name = "I17"
     records = (Delegated, Offered)
@@ -224,7 +224,7 @@ class _Listening(Checker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._told: dict[tuple[str, int], dict[str, int]] = {}
-        """Attempt to the most it has told of each kind, over all lives of the coordinator."""
+        """Attempt to the most usage it has told of each kind, over all coordinator processes."""
 
     def asked(self, agent: str, message: Any) -> None:
         task = self.model.tasks.get(message.task)
@@ -235,7 +235,7 @@ class _Listening(Checker):
 
 
 class CountedOnce(_Listening):
-    """No attempt is counted for more than it told in all, and none for less than its last word (I17, BUDGET-1)."""
+    """No attempt is counted for more than it told in all, or for less than its last message (I17, BUDGET-1)."""
 
     name = "BUDGET-1"
     records = (Asked, Declined, HandedOff, LeaseExpired, Reported, ReportKept, Settled, Yielded)
@@ -254,7 +254,7 @@ class CountedOnce(_Listening):
 
 
 class TakenForAReason(_Listening):
-    """An attempt is taken away when its time, its budget or its delegator's patience is over, not before (LEASE-10)."""
+    """An attempt is taken away only when its time, its budget or its delegator's patience is over (LEASE-10)."""
 
     name = "LEASE-10"
     records = (Evicted,)
@@ -285,7 +285,7 @@ class TakenForAReason(_Listening):
         return False
 
     def _running(self, payer: TaskModel, kind: str) -> int:
-        """Return what running attempts told that they use out of a budget, and no record counts yet."""
+        """Return what running attempts have told they use of a budget and no record counts yet."""
         more = 0
         for (name, fence), told in self._told.items():
             task = self.model.tasks.get(name)

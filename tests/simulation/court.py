@@ -1,7 +1,7 @@
-"""The court: hears what the coordinator decides and what peers are told, and puts it to the checkers.
+"""The court: hears what the coordinator decides and what peers are told, and passes it to the checkers.
 
-The dispatch is by type, so that a checker costs only where it has something to say. The model is brought up to date
-between the two hearings of a record: `before` sees the world without it, `after` with it.
+Dispatch is by type, so that a checker costs only where it has something to check. The model is updated between the two
+hearings of a record: `before` sees the world without it, `after` with it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Cause:
-    """Why the coordinator decides just now."""
+    """Why the coordinator is deciding now."""
 
     kind: str = "restore"
     """`step`, `tick`, `closed`, `job` or `restore`."""
@@ -62,13 +62,13 @@ class Cause:
     instance: str | None = None
     """Of a hello: the instance on file before it."""
     there: Seat | None = None
-    """Of a hello: where its agent is connected already."""
+    """Of a hello: where its agent is already connected."""
     records: int = 0
     """Records decided for this cause so far."""
 
 
 class Checker:
-    """One property. A checker overrides what it wants to hear and names the types it is for."""
+    """One property. A checker overrides the methods it wants to hear and names the types it hears."""
 
     name: ClassVar[str] = ""
     records: ClassVar[tuple[type[Record], ...]] = ()
@@ -78,7 +78,7 @@ class Checker:
     mail: ClassVar[tuple[type[Message], ...]] = ()
     """Hears these in `posted` as they are rendered, with their agent."""
     notices: ClassVar[tuple[type[Message], ...]] = ()
-    """Hears these in `told` when a peer takes them, with the request where they answer one."""
+    """Hears these in `told` when a peer takes them, with the request that they answer, if any."""
 
     def __init__(self, court: Court) -> None:
         self.court = court
@@ -88,7 +88,7 @@ class Checker:
         return self.court.model
 
     def hold(self, fact: object, detail: str) -> None:
-        """Claim that something is so."""
+        """Raise Violation unless the fact is true."""
         if not fact:
             raise Violation(self.name, detail)
 
@@ -129,7 +129,7 @@ class Checker:
         """Some time has passed, and the coordinator is up. `now` is by its clock."""
 
     def unfinished(self) -> str | None:
-        """Say what this property still waits for, or None. The world goes on until nothing waits, or for too long."""
+        """Say what this property still waits for, or None. The world runs until nothing waits, or for too long."""
         return None
 
 
@@ -149,7 +149,7 @@ class Court:
         self.who: dict[int, str] = {}
         """Connection to the agent welcomed on it, in the running process."""
         self.frames: dict[int, int] = {}
-        """Connection to how many frames have come on it."""
+        """Connection to the number of frames that came on it."""
         self.coordinator: Coordinator | None = None
         self.checkers = [checker(self) for checker in checkers]
         self._before = _by_type(self.checkers, "records", "before")
@@ -181,23 +181,23 @@ class Court:
             life.starting()
 
     def started(self) -> None:
-        """It has begun its epoch."""
+        """The process has begun its epoch."""
         assert self.coordinator is not None, "starting() comes first"
         for life in self._lives:
             life.started(self.coordinator)
 
     def crashed(self, coordinator: Coordinator, durable: int) -> None:
-        """It is gone, and this much survived."""
+        """The process is gone, and this much has survived."""
         for life in self._lives:
             life.crashed(coordinator, durable)
 
     def ended(self, coordinator: Coordinator) -> None:
-        """The world is at its end, and this process stands."""
+        """The world has ended, and this process is still running."""
         for life in self._lives:
             life.ended(coordinator)
 
     def arrived(self, connection: int) -> None:
-        """A frame has come. It may wait for the archive before it is stepped; its peer is there all the same."""
+        """A frame has come. It may wait for the archive before it is stepped; its peer is here already."""
         self.frames[connection] = self.frames.get(connection, 0) + 1
 
     def stepping(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
@@ -234,7 +234,7 @@ class Court:
         self.cause = Cause("closed", connection, now=max(now, self.model.at))
 
     def ticking(self, now: int) -> None:
-        """The clock is about to be looked at."""
+        """The clock is about to tick."""
         self.cause = Cause("tick", now=max(now, self.model.at))
 
     def working(self, now: int) -> None:
@@ -242,7 +242,7 @@ class Court:
         self.cause = Cause("job", now=max(now, self.model.at))
 
     def stepped(self) -> None:
-        """What caused decisions is over."""
+        """The cause of decisions is over."""
         assert self.coordinator is not None, "somebody decided"
         if self.cause.kind == "step" and self.cause.connection not in self.coordinator.live.connections:
             self._leave(self.cause.connection)  # the coordinator hung up
@@ -289,14 +289,14 @@ class Court:
         elif isinstance(request, TaskArtifact | TaskAsk | TaskCheckpoint | ClaimAcquire):
             self._sign_of_life(agent, request)
         elif isinstance(request, ConflictRaise):
-            pass  # people who quarrel say things that contradict nothing
+            pass  # peers that quarrel raise things that contradict nothing
         elif isinstance(message, Error) and message.code in ("malformed", "unsupported_kind", "internal"):
             raise Violation("wire", f"{agent} was refused {request.kind}: {message.code} {message.detail}")
         for check in self._answered.get(type(request), ()):
             check(agent, request, message)
 
     def _sign_of_life(self, agent: str, request: TaskArtifact | TaskAsk | TaskCheckpoint | ClaimAcquire) -> None:
-        """A chunk, a claim, a new question or checkpoint of the holder makes the lease run on; repeats are answered."""
+        """A chunk, a claim, a new question or checkpoint of the holder extends the lease; repeats are only answered."""
         task = self.model.tasks.get(request.task or "")
         if task is None or task.fence != request.fence or not task.runs or task.holder != agent:
             return
@@ -311,7 +311,7 @@ class Court:
             task.lease_until = self.cause.now + (task.durations["lease_ms"] or 0)
 
     def handed_out(self, ready: Ready) -> None:
-        """The shell took what is to be appended and sent."""
+        """The shell took what it has to append and send."""
         for connection, frame in ready.frames:
             if frame.mseq is not None:
                 for sent in self._sent:
@@ -346,7 +346,7 @@ class Court:
             check(max(now, self.model.at))
 
     def unfinished(self) -> tuple[str, str] | None:
-        """Return the first property that still waits for something, and for what; None where all is done."""
+        """Return the first property that still waits for something, and for what; None if nothing waits."""
         for checker in self.checkers:
             waits = checker.unfinished()
             if waits is not None:
@@ -376,7 +376,7 @@ class Court:
 
 
 class LifeChecker(Checker):
-    """A checker that follows the coordinator's processes and who is welcomed by them."""
+    """A checker that follows the coordinator's processes and the agents they welcome."""
 
     def starting(self) -> None:
         """A process is about to fold its ledger."""
@@ -388,10 +388,10 @@ class LifeChecker(Checker):
         """A process is gone."""
 
     def ended(self, coordinator: Coordinator) -> None:
-        """The last process stands at the end of the world."""
+        """The last process is still running at the end of the world."""
 
     def welcomed(self, connection: int, agent: str, welcome: Welcome) -> None:
-        """An agent was let in."""
+        """An agent was welcomed."""
 
 
 def _by_type(checkers: list[Checker], types: str, method: str) -> dict[type, list[Callable[..., None]]]:

@@ -1,11 +1,11 @@
 """The coordinator's disk: batches become durable late, in order, each whole or not at all.
 
-This is what the store promises, and SQLite keeps: a batch is inside one transaction, whose commit record has a
-checksum, and a commit torn by a crash is not there. Several batches may share a commit; that a crash then loses or
-keeps them together is one of the cases of losing any number of the newest. An append that failed may be there after
-the next open all the same, as after any failed sync.
+This is what the store promises and SQLite keeps: a batch is inside one transaction, whose commit record has a checksum,
+and a commit torn by a crash is not there. Several batches may share a commit; a crash that loses or keeps them together
+is one case of losing any number of the newest. A failed append may still be there after the next open, as after any
+failed sync.
 
-It keeps bytes, as a store does: what a restarted coordinator folds went through `to_bytes` and `from_bytes`.
+It keeps bytes, as a store does: the records a restarted coordinator folds went through `to_bytes` and `from_bytes`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Pending:
 
 
 class Disk:
-    """What has been stored, and what is on its way there."""
+    """The stored records, and those under way."""
 
     def __init__(self, world: World, latency: tuple[int, int]) -> None:
         self.world = world
@@ -46,9 +46,9 @@ class Disk:
         self.archive: dict[str, ArchivedTask] = {}
         """The archived tasks, by id."""
         self.conflicts: dict[str, ArchivedConflict] = {}
-        """The archived conflicts, likewise."""
+        """The archived conflicts, by id."""
         self.contexts: dict[str, ArchivedContext] = {}
-        """The archived contexts, likewise."""
+        """The archived contexts, by id."""
         self.ends: list[int] = []
         """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
         self._chance = world.chance("disk")
@@ -63,11 +63,11 @@ class Disk:
 
     @property
     def is_writing(self) -> bool:
-        """Whether a batch is on its way."""
+        """Whether a batch is under way."""
         return bool(self._pending)
 
     def append(self, entries: list[Stored], done: Appended, archived: Sequence[ArchiveEntry] = ()) -> None:
-        """Write a batch, and what it says is archived."""
+        """Write a batch, and the entries it archives."""
         batch = _Pending(entries, done, archived)
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
         batch.event = self.world.at(self._last, self._written, batch)
@@ -84,11 +84,11 @@ class Disk:
             self.world.after(0, self._refused, batch)
 
     def heal(self) -> None:
-        """Take the next batch, whatever was to become of it."""
+        """Take the next batch, even if it was to fail."""
         self._is_full = False
 
     def crash(self, keep: int | None = None) -> None:
-        """Lose the process that wrote. Of the batches under way the first `keep` are there; by default by chance."""
+        """Lose the process that wrote. The first `keep` batches under way are kept; by default a random number."""
         count = self._chance.randint(0, len(self._pending)) if keep is None else min(keep, len(self._pending))
         for number, batch in enumerate(self._pending):
             World.call_off(batch.event)
@@ -102,7 +102,7 @@ class Disk:
         return [from_bytes(*entry) for entry in self.entries]
 
     def look_up(self, need: Need) -> list[Row]:
-        """Return what is needed, as far as it is there."""
+        """Return the rows that are needed, as far as they are there."""
         if need.conflicts is not None or need.conflict is not None:
             return find_conflicts(self.conflicts, need)
         if need.page is not None:

@@ -1,7 +1,7 @@
-"""Groups and conflicts in a world: who answers, who judges, and what is asked of several.
+"""Groups and conflicts in a world: who answers, who judges, and what several agents are asked.
 
-Drawn apart from everything else, and in some worlds only, so that what a seed is known for stays what it was. What an
-agent thinks of a question is the same in each of its attempts; whether agents agree is the question's.
+Drawn separately, and only in some worlds, so that other seeds stay what they were. An agent's opinion on a question is
+the same in each of its attempts; whether agents agree depends on the question.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _EXPERTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Disputes:
-    """What a world has of groups and of those who settle them."""
+    """What a world has for groups and for settling them."""
 
     people: list[tuple[str, tuple[str, ...], int, int]]
     """(name, skills, credit for tasks, credit for frames)."""
     orders: list[Order]
     has_arbiter: bool
-    """A person decides now and then; in other worlds nobody comes."""
+    """A person decides from time to time; in other worlds nobody comes."""
 
 
 def draw_disputes(world: World, profile: Profile, wanted: bool | None) -> Disputes | None:
-    """Draw them and what the namespace's settings are for them, or None where this world has no groups."""
+    """Draw them and the namespace's settings for them, or return None if this world has no groups."""
     chance = world.chance("disputes")
     share = chance.random()
     if not (share < _SHARE_OF_WORLDS if wanted is None else wanted):
@@ -74,7 +74,7 @@ def draw_disputes(world: World, profile: Profile, wanted: bool | None) -> Disput
 
 
 def _compare(world: World, people: list[tuple[str, tuple[str, ...], int, int]], orders: list[Order]) -> None:
-    """Have some answers compared by an agent; with chance of its own, as that came later."""
+    """Have an agent compare some answers; drawn from a separate stream, as this came later."""
     for number, (name, skills, tasks, frames) in enumerate(people):
         if world.chance("comparers", name).random() < (0.3 if "answer" in skills else 0.7):
             people[number] = (name, (*skills, "same"), tasks, frames)
@@ -105,7 +105,7 @@ def _order(profile: Profile, chance: Random, number: int) -> Order:
         spec,  # type: ignore[arg-type]
         b'[{"text":"question %d"}]' % number,
         limits=TaskLimits(deadline_ms=deadline),
-        timers=Timers(queue_ms=chance.choice((5_000, 60_000))),  # all that could do it may have done another answer
+        timers=Timers(queue_ms=chance.choice((5_000, 60_000))),  # all that could do it may have another answer
     )
     return Order(
         request,
@@ -171,7 +171,7 @@ def _judge(town: Town, name: str, attempt: Attempt) -> bytes:
 
 
 def _said(candidate: Any) -> Any:
-    """Return what a candidate says: a result its data, where it has any, a value itself."""
+    """Return the value of a candidate: a result's data, if it has any, or the value itself."""
     is_result = isinstance(candidate, list) and candidate and "data" in candidate[0].get("parts", [{}])[0]
     return candidate[0]["parts"][0]["data"] if is_result else candidate
 
@@ -200,14 +200,14 @@ TRADES: dict[str, Callable[[Town, str, Attempt], bytes]] = {
     "merge": _merge,
     "same": _same,
 }
-"""Skill to what an agent with this name comes to."""
+"""Skill to a function that returns the result of an agent with this name."""
 
 
 # Who decides ----------------------------------------------------------------------------------------------------------
 
 
 class Arbiter(Person):
-    """Decides conflicts: some, at whatever rung they are, and sometimes twice."""
+    """Decides some conflicts, at any rung, and sometimes twice."""
 
     EVERY = (500, 4_000)
     LIST = ConflictList(is_open=True, limit=1_000)

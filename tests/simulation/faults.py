@@ -25,7 +25,7 @@ __all__ = ["FAULTS", "Strike", "Weather"]
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A fault that is written down: which, when, and what decides about the rest of it."""
+    """A planned fault: which, when, and the seed for the rest of it."""
 
     at: int
     fault: str
@@ -33,7 +33,7 @@ class Strike:
 
 
 class Weather:
-    """Plans the faults of a profile, and does them."""
+    """Plans the faults of a profile, and makes them happen."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
@@ -41,7 +41,7 @@ class Weather:
         self.chance = town.world.chance("weather")
 
     def begin(self, script: Sequence[Strike] | None = None) -> None:
-        """Let it come: at random, or as it is written."""
+        """Begin the weather: at random, or as planned."""
         faults = self.town.profile.faults
         self.town.server.dies_at_append = faults.server_dies_at_append
         self.town.server.wall_jump = faults.wall_jump_ms
@@ -93,11 +93,11 @@ class Weather:
         connection.break_("cut", peer_knows=knows[0], server_knows=knows[1], keep=keep)
         if chance.random() < 0.3:
             self._cut_off(connection, self.world.now + chance.randint(0, 2 * self._lease))
-        elif chance.random() < 0.3:  # a link that breaks once likes to break again as soon as it is up
+        elif chance.random() < 0.3:  # a link that broke once often breaks again as soon as it is up
             self.world.after(chance.randint(0, 1_500), self._cut_newest)
 
     def _cut_off(self, connection: Connection, until: int) -> None:
-        """Have the peer of a connection reach nobody for a while."""
+        """Cut the peer of a connection off from the network for a while."""
         for host in self.town.hosts:
             if host.process is not None and host.process.connection is connection:
                 self._tell(f"CUTS OFF {host.process.name} until {until / 1000}")
@@ -164,7 +164,7 @@ class Weather:
     def _restore_older_copy(self) -> None:
         """Start the coordinator on an older copy; the first agent that shows what it lost has to stop it (DURABLE-7).
 
-        Nobody else speaks before that agent, and what the coordinator decided on the copy is thrown away with it.
+        No other peer speaks before that agent, and what the coordinator decided on the copy is thrown away with it.
         """
         town, chance = self.town, self.chance
         if not town.server.is_up:
@@ -177,7 +177,7 @@ class Weather:
         records = town.disk.read()
         agent = chance.choice(holders)
         newest = max(held.fence for held in agent.work.held())
-        copies = [end for end in town.disk.ends if 0 < end < newest]  # none that is empty: it is a new ledger
+        copies = [end for end in town.disk.ends if 0 < end < newest]  # no empty one: that is a new ledger
         if not copies:
             return
         kept = chance.choice(copies)
@@ -190,7 +190,7 @@ class Weather:
         for frame in again.outgoing():
             older.step(1, Frame(frame.id, frame.message), town.server.clock())
         ready = older.ready(town.server.clock())
-        for need in ready.needs:  # the archive of that time does not have what came later
+        for need in ready.needs:  # the archive of that time does not have later tasks
             older.found(need, [], town.server.clock())
             ready = older.ready(town.server.clock())
         if ready.halt is None:
@@ -312,4 +312,4 @@ FAULTS: dict[str, Fault] = {
     "drains": Weather._drain,
     "byes": Weather._say_bye,
 }
-"""Every fault that strikes at a time, under the name of its rate in `Faults`."""
+"""Every fault that strikes at a given time, by the name of its rate in `Faults`."""

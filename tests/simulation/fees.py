@@ -1,8 +1,7 @@
 """What it costs to decide a conflict in the simulated world: limits of rungs and ladders, who charges, what must hold.
 
-Drawn from streams of their own and in some worlds only, so that what a seed is known for stays what it was. Whoever is
-asked at a rung there uses something up now and then; the model adds up what the tasks of each rung have used, without
-the engine's code.
+Drawn from separate streams and in some worlds only, so that other seeds stay what they were. An agent that is asked at
+a rung sometimes uses up some budget there; the model adds up the usage of each rung's tasks, without the engine's code.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ _Script = Generator["int | Callable[[], bool]", None, None]
 
 
 def draw_fees(world: World, profile: Profile, wanted: bool | None) -> None:
-    """Draw whether, and how often, those who are asked in a conflict charge for it."""
+    """Draw whether, and how often, agents that are asked in a conflict charge for it."""
     chance = world.chance("fees")
     if chance.random() < _SHARE_OF_WORLDS if wanted is None else wanted:
         profile.manners.charge = chance.choice((0.3, 0.8, 1.0))
 
 
 def limit(world: World, profile: Profile, orders: Iterable[Order]) -> None:
-    """Say what it may cost to decide the conflicts of a namespace, and those of some groups."""
+    """Set limits on the cost of deciding the conflicts of a namespace, and those of some groups."""
     chance = world.chance("limits of cost")
     if not profile.manners.charge:
         return
@@ -65,7 +64,7 @@ def _limited(rung: dict[str, Any], chance: Random) -> dict[str, Any]:
 
 
 def charge(agent: Agent, attempt: Attempt) -> _Script:
-    """Use up what it costs to say something in a group or in a conflict, and tell with the heartbeats."""
+    """Use up budget for an answer in a group or a conflict, and tell it with the heartbeats."""
     chance = agent.world.chance(attempt.task, attempt.fence, agent.instance, "charge")
     if attempt.offer.spec["skill"] not in TRADES or chance.random() >= agent.manners.charge:
         return
@@ -78,7 +77,7 @@ def charge(agent: Agent, attempt: Attempt) -> _Script:
 
 
 class SharedOut(Checker):
-    """The tasks of a rung may use what is left of its limit, its ladder's and a budget above, and no more (RUNG-7)."""
+    """A rung's tasks may use what is left of its limit, its ladder's and a budget above, and no more (RUNG-7)."""
 
     name = "RUNG-7"
     records = (StageOpened,)
@@ -107,7 +106,7 @@ class SharedOut(Checker):
 
 
 class Frugal(Checker):
-    """Whoever reached its limit asks nobody more, and says so; nobody else does (RUNG-8). The record has each cost."""
+    """A rung or ladder at its limit asks nobody else, and says so; no other does (RUNG-8). The record has each cost."""
 
     name = "RUNG-8"
     records = (StageOpened, StageClosed, ConflictResolved)

@@ -1,6 +1,6 @@
 """Processes that take one agent from each other again and again, and agents that only die as often (CONFLICT-18).
 
-They come where people quarrel, with chance of their own, so that they change nothing in the other worlds.
+They come in worlds with quarrels, from a separate stream, so that other worlds do not change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def draw_limits(world: World, profile: Profile) -> None:
 
 
 def plan_flapping(town: Town) -> None:
-    """Have an agent be started again and again while the weather lasts, in some worlds."""
+    """Start an agent again and again during the weather, in some worlds."""
     chance = town.world.chance("flapping")
     if town.quarrels is None or chance.random() >= _SHARE_OF_WORLDS:
         return
@@ -50,7 +50,7 @@ def plan_flapping(town: Town) -> None:
 
 
 def _start(town: Town, host: Host, server_knows: int | None) -> None:
-    """Start a process of an agent that has one: beside that, or where it has died without the coordinator's knowing."""
+    """Start another process of an agent, next to the running one or after it died without the coordinator knowing."""
     former = host.process
     if former is None or not former.is_alive:
         return
@@ -62,7 +62,7 @@ def _start(town: Town, host: Host, server_knows: int | None) -> None:
 
 
 class TakenTooOften(LifeChecker):
-    """An agent is in quarantine only where its processes take it from each other, and nobody gets past it then."""
+    """An agent is in quarantine only if its processes take it from each other, and then no process gets past it."""
 
     name = "CONFLICT-18"
     records = (Offered, ConflictOpened)
@@ -75,9 +75,9 @@ class TakenTooOften(LifeChecker):
         self._asked: dict[int, tuple[int, int]] = {}
         """Connection to when its peer was asked whether it is there, and the frames that had come by then."""
         self._taken: dict[str, list[int]] = {}
-        """Agent to when a process took the place of another that was connected."""
+        """Agent to the times when a process took the place of another that was connected."""
         self._surely: dict[str, list[int]] = {}
-        """Of these, when the other had been heard just before, whatever one calls that."""
+        """Of these, the times when the other had been heard just before, by any definition."""
 
     def starting(self) -> None:
         for known in (self._welcomed, self._asked, self._taken, self._surely):

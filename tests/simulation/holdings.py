@@ -1,7 +1,7 @@
 """What the checkers know of claims: names, places in line and circles, written from the specification.
 
-It shares no code with the engine: names are compared segment by segment, and circles are looked for by brute force.
-Used by the model, by the checkers of claims and by the contest.
+It shares no code with the engine: names are compared segment by segment, and circles are found by brute force. Used by
+the model, by the checkers of claims and by the contest.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def place(at: int, priority: int, lsn: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class ClaimModel:
-    """What the records said about one claim."""
+    """What the records say about one claim."""
 
     id: int
     at: int
@@ -74,7 +74,7 @@ class ClaimModel:
         return place(self.at, self.priority, self.id)
 
     def is_against(self, other: ClaimModel) -> bool:
-        """Whether the two cannot both be current: they conflict, and are not of one task."""
+        """Whether the two cannot both be current: they conflict, and do not belong to one task."""
         is_family = self.task is not None and self.task == other.task
         return self is not other and not is_family and conflict(self.names, other.names)
 
@@ -83,7 +83,7 @@ class ClaimModel:
 
 
 def circle_faults(record: ClaimEnded) -> list[str]:
-    """Return what is wrong with the circle that a claim was given up for."""
+    """Return what is wrong with the circle for which a claim was given up."""
     cycle: list[dict[str, Any]] = (record.data or {}).get("cycle", [])
     if len(cycle) < 2:
         return [f"claim {record.claim} was given up for the circle {cycle}"]
@@ -100,7 +100,7 @@ def circle_faults(record: ClaimEnded) -> list[str]:
 
 
 def circle(coordinator: Coordinator | World, newcomer: Claim | None = None) -> list[str] | None:
-    """Look for a circle in the waits as they are now, by brute force: with that of a claim that is about to come."""
+    """Search the current waits for a circle, by brute force, with those of a claim that is about to come."""
     book, live = coordinator.ledger.claims, coordinator.live
     claims = [*book.claims.values(), *([newcomer] if newcomer is not None else [])]
     if not any(not claim.fence for claim in claims) and not live.line.tasks:
@@ -146,9 +146,9 @@ def circle(coordinator: Coordinator | World, newcomer: Claim | None = None) -> l
 
 
 def _who_could(coordinator: Coordinator | World, task: Task, resting: set[str]) -> list[tuple[int, set[str]]]:
-    """Return (slots, attempts) of each agent that could do a queued task, and (1, nobody) for one that just may come.
+    """Return (slots, attempts) of each agent that could do a queued task, and (1, nobody) for one that may just come.
 
-    An agent that is not here or takes nothing may come, and whoever has let the task slip may be back with it.
+    An agent that is not here or takes no tasks may come, and a holder that let the task lapse may be back with it.
     """
     could: list[tuple[int, set[str]]] = []
     if task.authority is not None and task.authority.is_open:
@@ -178,9 +178,9 @@ def _who_could(coordinator: Coordinator | World, task: Task, resting: set[str]) 
 
 
 def _circle_in(edges: Mapping[str, set[str]], either: Mapping[str, list[tuple[int, set[str]]]]) -> list[str] | None:
-    """Take away who waits for nobody that waits, until nobody is left or only circles and who waits for them.
+    """Remove owners that wait for nobody that waits, until none is left, or only circles and owners waiting for them.
 
-    Who could be served by several goes as soon as one of them has a slot that nobody keeps who is left.
+    An owner that several could serve goes as soon as one of them has a slot that no remaining owner fills.
     """
     left = set(edges) | {owner for owner, could in either.items() if could}
     while True:

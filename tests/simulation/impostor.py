@@ -1,6 +1,6 @@
-"""Somebody who has the token and says that it is somebody else: it shows a secret, and not the right one (ID-4).
+"""A peer that has the token and claims to be another agent: it shows a secret, but a wrong one (ID-4).
 
-It comes in a few worlds only, with chance of its own, so that it changes nothing in the others.
+It comes in a few worlds only, from a separate stream, so that other worlds do not change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIRST_START = 1_000_000
 
 
 def plan_impostors(town: Town) -> None:
-    """Have some come while the weather lasts, in some worlds."""
+    """Have some impostors come during the weather, in some worlds."""
     chance = town.world.chance("strangers")
     if chance.random() >= _SHARE_OF_WORLDS:
         return
@@ -33,14 +33,14 @@ def plan_impostors(town: Town) -> None:
 
 
 def has_impostors(town: Town) -> bool:
-    """Tell whether some come."""
+    """Tell whether this world has impostors."""
     return town.world.chance("strangers").random() < _SHARE_OF_WORLDS
 
 
 def _come(town: Town, victim: str, start: int) -> None:
     bound = (record.principal for record in town.disk.read() if isinstance(record, PrincipalBound))
     if principal_of(victim) not in bound:
-        return  # a name that nobody has taken yet, as far as a crash leaves it, is whoever's comes first
+        return  # a name not taken yet, as far as a crash leaves it, belongs to the first that comes
     impostor = Peer(town, victim, start)
     impostor.session.identity.secret = "a guess"
     if town.world.timeline is not None:

@@ -1,4 +1,4 @@
-"""Which checker looks after which invariant of the semantics: I are those of safety, L those of liveness.
+"""Which checker checks which invariant of the semantics: I are safety, L liveness.
 
 A test keeps both sides complete: every invariant has a checker, every checker has a place.
 """

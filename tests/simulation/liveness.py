@@ -1,4 +1,4 @@
-"""What has to happen in time, and that the past builds the present: timers, queues, replay."""
+"""What has to happen in time, and that the records rebuild the present state: timers, queues, replay."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class QueuesMove(Checker):
 
 
 class TreesEnd(Checker):
-    """What does not outlive its parent is asked to end when the parent has ended (TREE-4)."""
+    """A task that does not outlive its parent is asked to end when the parent has ended (TREE-4)."""
 
     name = "TREE-4"
 
@@ -257,8 +257,8 @@ def compare(name: str, replayed: Ledger, live: Ledger) -> None:
 _PASSING = ("touched", "posted", "freed", "stirred", "closed")
 """Marks that the passes clear."""
 _LOOKED_UP = ("conflicts_about", "contexts_in_use")
-"""Maps that nothing walks: from a snapshot a topic stands where the oldest of its conflicts in memory does, a context
-where the oldest of its open tasks does."""
+"""Maps that nothing iterates: after a snapshot, a topic comes where the oldest of its conflicts in memory does, a
+context where the oldest of its open tasks does."""
 _SCALARS = frozenset({str, int, bytes, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}
 """Class to the fields of its instances that may hold a map."""
@@ -267,7 +267,7 @@ _PLAIN = re.compile(r"(str|int|bytes|bool|None|TaskState|Durations|Bounds|[ |])*
 
 
 def _same_order(ours: Any, theirs: Any) -> bool:
-    """Compare the order of the maps in two equal values: what follows from it would differ after a restart."""
+    """Compare the order of the maps in two equal values: what depends on it would differ after a restart."""
     kind = type(ours)
     if kind is dict:
         if len(ours) > 1 and list(ours) != list(theirs):

@@ -1,8 +1,8 @@
-"""The checkers' own idea of the namespace: a small second fold over the records, written from the specification.
+"""The checkers' own model of the namespace: a small second fold over the records, written from the specification.
 
-It shares no code with the engine's ledger. What the coordinator learns from messages and does not record (whose lease
-runs until when, who is connected with which credit) it learns from the same messages. Checkers compare what happens
-with it; one of them compares it with the ledger.
+It shares no code with the engine's ledger. What the coordinator learns from messages and does not record (how long each
+lease runs, who is connected with which credit) it learns from the same messages. Checkers compare events with it; one
+checker compares it with the ledger.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ COUNTED = ("tokens", "costMicro", "steps")
 
 @dataclass(slots=True)
 class Question:
-    """A question and what was answered."""
+    """A question and its answer."""
 
     payload: bytes
     lsn: int
@@ -97,7 +97,7 @@ class Question:
     answer: bytes | None = None
     answered_lsn: int = 0
     told: bool = False
-    """Somebody was at work to get the answer."""
+    """An agent was at work to get the answer."""
     withdrawn: bool = False
     """The attempt reported without waiting for it."""
 
@@ -118,7 +118,7 @@ class Held:
 
 @dataclass(slots=True)
 class TaskModel:
-    """What the records said about one task."""
+    """What the records say about one task."""
 
     id: str
     lsn: int
@@ -144,7 +144,7 @@ class TaskModel:
     events: list[tuple[int, str]] = field(default_factory=list)
     """(lsn, state after it) of each generation."""
     minted: dict[int, str] = field(default_factory=dict)
-    """Fence to whom it was given."""
+    """Fence to the agent it was minted for."""
     dead: set[int] = field(default_factory=set)
     """Fences that were spent, superseded, withdrawn or declined."""
     fence: int = 0
@@ -171,7 +171,7 @@ class TaskModel:
     chunks: dict[tuple[int, str], int] = field(default_factory=dict)
     """(fence, artifact) to the newest chunk."""
     streamed: dict[str, int] = field(default_factory=dict)
-    """Artifact to the fence of who streams it."""
+    """Artifact to the fence of the attempt that streams it."""
     children: list[str] = field(default_factory=list)
     retry_at: int = 0
     shunned: dict[str, int] = field(default_factory=dict)
@@ -194,14 +194,14 @@ class TaskModel:
     """Fence to its newest checkpoint, of the attempts that left the last four."""
     words: int = 0
     used: dict[int, dict[str, int]] = field(default_factory=dict)
-    """Fence to what its attempt was counted for."""
+    """Fence to the usage its attempt was counted for."""
     spent: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
     kept: list[tuple[str, int, str]] = field(default_factory=list)
     """(agent, fence, hash) of each report kept as evidence."""
     is_archived: bool = False
     resources: dict[str, str] = field(default_factory=dict)
-    """Name to mode of what it needs to be done."""
+    """Name to mode of the resources it needs."""
     priority: int = 0
 
     @property
@@ -215,7 +215,7 @@ class TaskModel:
 
     @property
     def runs(self) -> bool:
-        """Whether somebody has a lease that has not lapsed."""
+        """Whether an agent has a lease that has not lapsed."""
         return self.is_open and not self.lapsed
 
     def open_question(self) -> bool:
@@ -224,7 +224,7 @@ class TaskModel:
 
 @dataclass(slots=True)
 class GroupModel:
-    """A task that several do."""
+    """A task that several agents do."""
 
     comparator: str
     ladder: list[dict[str, Any]]
@@ -249,7 +249,7 @@ class StageModel:
     to_at: int = 0
     winner: int | None = None
     is_answered: bool = False
-    """A merge that asks nobody: its job was."""
+    """For a merge that asks nobody: its job was answered."""
     merged: bytes | None = None
 
 
@@ -271,10 +271,10 @@ class Ruling:
     rule: str = "r1"
     object: str = ""
     candidates: list[dict[str, Any]] = field(default_factory=list)
-    """What contradicts each other, where it is not the answers of a group."""
+    """The contradicting subjects, if they are not the answers of a group."""
     blocks: list[str] = field(default_factory=list)
     raised: set[str] = field(default_factory=set)
-    """What tells the raises apart that it keeps."""
+    """What tells apart the raises that it keeps."""
     appeal_ms: int = 0
     opened_at: int = 0
     cost_micro: int | None = None
@@ -282,22 +282,22 @@ class Ruling:
     is_archived: bool = False
 
     def close(self, at: int) -> None:
-        """Note its end."""
+        """Note that it is over."""
         self.is_open, self.closed_at = False, at
 
     @property
     def climbs(self) -> bool:
-        """Whether it has a ladder of its own."""
+        """Whether it has its own ladder."""
         return bool(self.candidates) and self.rule != "c3"
 
     @property
     def contested(self) -> tuple[str, str] | None:
-        """(context, key) that nobody writes while it is open, or None."""
+        """(context, key) that cannot be written while it is open, or None."""
         found = [(known["context_id"], known["key"]) for known in self.candidates]
         return found[0] if self.rule in ("c1", "c4") else None
 
     def classes(self) -> list[list[str]]:
-        """Return the references of its own candidates, those with the same bytes together."""
+        """Return the references of its own candidates, grouped by equal bytes."""
         found: dict[str, list[str]] = {}
         for known in self.candidates:
             found.setdefault(known["digest"], []).append(known["ref"])
@@ -322,23 +322,23 @@ class Seat:
     credit: int
     frames: int
     acked: int
-    """The newest mailbox entry acknowledged on this connection, or known to be there from its beginning."""
+    """The newest mailbox entry acknowledged on this connection, or known from its beginning."""
     resting: dict[tuple[str, int], None] = field(default_factory=dict)
     """(task, fence) of the attempts that say they only wait for sub-tasks."""
 
 
 @dataclass(slots=True)
 class ContextModel:
-    """What the records said about one context."""
+    """What the records say about one context."""
 
     values: dict[str, list[bytes | None]] = field(default_factory=dict)
     """Key to its values, by their revisions."""
     writes: list[tuple[int, dict[str, int]]] = field(default_factory=list)
-    """(place, what the keys became) of each write."""
+    """(place, new revisions of the keys) of each write."""
     named: set[tuple[str, str]] = field(default_factory=set)
     """(principal, key) of the writes."""
     at: int = 0
-    """When it was written last."""
+    """When it was last written."""
     is_archived: bool = False
 
     def rev(self, key: str) -> int:
@@ -347,7 +347,7 @@ class ContextModel:
 
 
 class Model:
-    """What the records said about everything."""
+    """What the records say about everything."""
 
     def __init__(self) -> None:
         self._resolved_last: tuple[int, tuple[str, str] | None] = (0, None)
@@ -371,7 +371,7 @@ class Model:
         """Agent to how often its mailbox was forgotten."""
         self.claims: dict[int, ClaimModel] = {}
         self.claims_granted: dict[int, ClaimModel] = {}
-        """Fence to its claim, also when that has ended."""
+        """Fence to its claim, even after the claim has ended."""
         self.claim_numbers: dict[tuple[str, str], int] = {}
         """(owner, what it claims under) to the newest number."""
         self.fences_seen: dict[tuple[tuple[str, str], ...], int] = {}
@@ -447,12 +447,12 @@ class Model:
         return next(open_about, None)
 
     def addressee(self, task: TaskModel) -> str:
-        """Return whom its notices go to."""
+        """Return the agent that its notices go to."""
         parent = self.tasks.get(task.parent or "")
         return parent.holder if parent is not None and parent.is_open else task.delegator
 
     def is_abandoned(self, task: TaskModel) -> bool:
-        """Whether nobody is left to say a word on its result."""
+        """Whether nobody is left to confirm its result."""
         parent = self.tasks.get(task.parent or "")
         is_left = parent is not None and parent.has_ended and task.on_parent_end != "detach"
         return is_left and task.evaluator == "delegator"
@@ -472,7 +472,7 @@ class Model:
         )
 
     def is_resolving(self, record: ContextWritten, lsn: int) -> bool:
-        """Whether what is written stands behind the resolution of a conflict about it."""
+        """Whether a write directly follows the resolution of a conflict about its key."""
         place, contested = self._resolved_last
         return place == lsn - 1 and contested == (record.context_id, record.changes[0]["key"])
 
@@ -488,7 +488,7 @@ class Model:
         return sum(map(self.cost_of, ruling.stages))
 
     def cost_limit(self, ruling: Ruling) -> int | None:
-        """Return what they may, or None."""
+        """Return the limit for that, or None."""
         return ruling.cost_micro if ruling.candidates else self.groups[ruling.task].cost_micro
 
     def is_spent(self, ruling: Ruling) -> bool:
@@ -497,13 +497,13 @@ class Model:
         return limit is not None and used > 0 and used >= limit
 
     def is_used_up(self, ruling: Ruling, stage: StageModel) -> bool:
-        """Whether a rung that has asked somebody is over for what that cost (RUNG-8)."""
+        """Whether a rung that has asked an agent is over because of what that cost (RUNG-8)."""
         limit, used = ruling.ladder[stage.number].get("costMicro"), self.cost_of(stage)
         own = limit is not None and used > 0 and used >= limit
         return bool(stage.asked) and (own or self.is_spent(ruling))
 
     def is_skipped(self, ruling: Ruling, stage: StageModel) -> bool:
-        """Whether a rung was not tried, as the ladder had used its limit before (RUNG-8)."""
+        """Whether a rung was not tried because the ladder had already used its limit (RUNG-8)."""
         waited = stage.asked or stage.until
         return not waited and stage.number < len(ruling.ladder) - 1 and self.is_spent(ruling)
 
@@ -518,23 +518,23 @@ class Model:
         return known.results[known.rev].payload
 
     def answer(self, task: str) -> Any:
-        """Return what the result of a task says."""
+        """Return the value of a task's result."""
         return json.loads(self.payload(task))[0]["parts"][0]["data"]
 
     def author(self, task: str) -> str:
-        """Return who has reported the result of a task, or nobody."""
+        """Return the agent that reported a task's result, or an empty string."""
         known = self.tasks[task]
         return known.minted[known.results[known.rev].fence] if known.rev in known.results else ""
 
     def needed(self, group: str) -> int:
-        """Return how many equal answers decide a group where nobody contradicts them (GROUP-2)."""
+        """Return how many equal answers decide a group if nothing contradicts them (GROUP-2)."""
         known = self.groups[group]
         first, asked = known.ladder[0], len(known.electorate)
         by_rung = {"majority": asked // 2 + 1, "quorum": first.get("k", asked), "first_wins": 1}
         return known.k or by_rung.get(first["strategy"], asked)
 
     def tried(self, task: TaskModel) -> set[str]:
-        """Return who ever had another answer of the same group, or compared some: they need not be offered it."""
+        """Return the agents that had another answer of the group, or compared some: they need not be offered this."""
         group = self.groups.get(task.parent or "")
         compares = f"compare:{task.parent}"
         if group is None or (task.id not in group.electorate and task.scope != compares):
@@ -545,7 +545,7 @@ class Model:
         return {agent for other in others for agent in self.tasks[other].minted.values()}
 
     def spend(self, task: TaskModel) -> None:
-        """End the authority over a task, and take back the offer that is out."""
+        """End the authority over a task, and take back an open offer."""
         if task.is_open:
             task.is_open = False
             task.dead.add(task.fence)
@@ -553,7 +553,7 @@ class Model:
         self.drop_offer(task)
 
     def drop_offer(self, task: TaskModel) -> None:
-        """Take back the offer that is out."""
+        """Take back an open offer."""
         if task.offer:
             task.dead.add(task.offer)
             self._free(task.minted[task.offer], task, task.offer)
@@ -578,7 +578,7 @@ class Model:
         task.events.append((lsn, state))
 
     def payer(self, task: TaskModel | None, kind: str) -> TaskModel | None:
-        """Return the task whose budget bounds what is used of a kind at this task or below it."""
+        """Return the task whose budget bounds usage of a kind at this task or below it."""
         while task is not None and kind not in task.budget:
             task = self.tasks.get(task.parent or "")
         return task
@@ -588,7 +588,7 @@ class Model:
         task.lost.append(fence)
 
     def _charge(self, task: TaskModel, fence: int, usage: dict[str, Any] | None) -> None:
-        """Count what an attempt used beyond what was counted of it."""
+        """Count what an attempt used beyond what was already counted."""
         counted = task.used.setdefault(fence, {})
         for kind in COUNTED:
             more = (usage or {}).get(kind, 0) - counted.get(kind, 0)
@@ -597,7 +597,7 @@ class Model:
                 self._count(task, kind, more)
 
     def _count(self, task: TaskModel | None, kind: str, amount: int) -> None:
-        """Count it here and above, up to a budget that is still reserved there."""
+        """Count usage here and above, up to a budget that is still reserved there."""
         while task is not None:
             task.spent[kind] = task.spent.get(kind, 0) + amount
             if kind in task.budget and not task.has_ended:
@@ -845,7 +845,7 @@ class Model:
         self._step(task, "reported", record, lsn)
 
     def _kept(self, record: ReportKept, lsn: int) -> None:
-        """A report without authority changes nothing; what its attempt used is counted."""
+        """A report without authority changes nothing, but its attempt's usage is counted."""
         task = self.tasks[record.task]
         if task.minted.get(record.fence) == record.agent:
             self._charge(task, record.fence, record.usage)

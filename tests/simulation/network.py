@@ -1,8 +1,8 @@
-"""Connections that behave like TCP: bytes arrive late, in order, once, or never, and then nothing arrives any more.
+"""Connections that behave like TCP: bytes arrive late, in order, once, or never, and after that nothing arrives.
 
-A connection has two pipes. Each can be stalled alone; both break together, and what was on its way is lost with them,
-except that either pipe may still deliver the front of it. The two ends notice a break at different times: one may
-have dialled anew before the other knows.
+A connection has two pipes. Each can be stalled alone; both break together, and bytes under way are lost with them,
+except that either pipe may still deliver the front of its bytes. The two ends notice a break at different times: one
+may have dialed again before the other knows.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["Connection", "Host", "Network", "Pipe"]
 
 
 class Host(Protocol):
-    """Where connections are dialled to."""
+    """The host that connections are dialed to."""
 
     is_up: bool
 
     def accept(self, connection: Connection) -> None:
-        """Take a connection that stands; set its `to_server` and `server_closed`."""
+        """Take an open connection; set its `to_server` and `server_closed`."""
 
 
 class Pipe:
@@ -84,14 +84,14 @@ class Pipe:
         self.stalled = max(self.stalled, until)
 
     def heal(self) -> None:
-        """Deliver again what waits."""
+        """Resume delivery."""
         self.stalled = self.pace = 0
         if self._queue and self._event is not None:
             World.call_off(self._event)
             self._event = self._world.at(self._queue[0][0], self._arrive)
 
     def cut(self, keep: float) -> None:
-        """Break; of what is on its way this share still arrives, now."""
+        """Break; this share of the messages under way still arrives, now."""
         for _ in range(int(len(self._queue) * keep)):
             _, data = self._queue.popleft()
             if data is not None:
@@ -118,7 +118,7 @@ class Pipe:
 
 
 class Connection:
-    """Two pipes, and who is told when they break."""
+    """Two pipes, and the callbacks for their break."""
 
     def __init__(self, network: Network, number: int, latency: tuple[int, int], encoding: str) -> None:
         self.number = number
@@ -134,7 +134,7 @@ class Connection:
         self.up.ended = self._ended_by_peer
 
     def break_(self, reason: str, *, peer_knows: int = 0, server_knows: int = 0, keep: tuple[float, float]) -> None:
-        """Lose the connection; each end knows after so many milliseconds. `keep`: share up and down that arrives."""
+        """Lose the connection; each end knows after some milliseconds. `keep`: the share that arrives, up and down."""
         if self.is_over:
             return
         self.is_over = True
@@ -145,7 +145,7 @@ class Connection:
         world.after(server_knows, self.server_closed, reason)
 
     def close_from_server(self) -> None:
-        """End it in order: what was sent arrives first."""
+        """End it in order: everything already sent arrives first."""
         self.down.send(None)
         self.up.is_broken = True
 
@@ -166,18 +166,18 @@ class Connection:
 
 
 class Network:
-    """Makes connections to one host, if it is up."""
+    """Makes connections to one host, while that is up."""
 
     def __init__(self, world: World, host: Host) -> None:
         self.world = world
         self.chance = world.chance("network")
         self.host = host
         self.connections: dict[int, Connection] = {}
-        """Those that stand, by number."""
+        """The open connections, by number."""
         self._numbers = 0
 
     def dial(self, latency: tuple[int, int], encoding: str, opened: Callable[[Connection | None], None]) -> None:
-        """Try to connect; `opened` gets the connection, or None where nobody answers."""
+        """Try to connect; `opened` gets the connection, or None if nobody answers."""
         self.world.after(self.chance.randint(*latency), self._answer, latency, encoding, opened)
 
     def _answer(self, latency: tuple[int, int], encoding: str, opened: Callable[[Connection | None], None]) -> None:
@@ -194,8 +194,8 @@ class Network:
 
 
 def _nobody(_: bytes) -> None:
-    """Bytes for an end that is not there."""
+    """Drop bytes for an end that is not there."""
 
 
 def _nobody_is_told(_: str) -> None:
-    """Nobody is there to hear it."""
+    """Ignore a break that nobody needs to hear of."""

@@ -1,7 +1,7 @@
-"""Results that patch the same things, in a world: who makes them, and what must hold of those that collide.
+"""Results that patch the same things, in a world: who makes them, and what must hold when they collide.
 
-Drawn apart from everything else, in some of the worlds in which people quarrel. Each patch changes one line of one file
-and shows a line before it and one behind; so it can be told without the engine's code which of them collide.
+Drawn separately, in some of the worlds with quarrels. Each patch changes one line of one file and shows the line before
+and the line after it, so that collisions can be told without the engine's code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["PATCHING", "PatchesCollide", "draw_patching", "is_merged", "patch_of
 
 _LINES = 8
 _KEPT = 16
-"""Results of one base that a new one is held against, with itself (PATCH-2)."""
+"""Results of one base that a new one is compared with, itself included (PATCH-2)."""
 
 
 def _patches(world: World) -> bool:
@@ -41,13 +41,13 @@ def _patches(world: World) -> bool:
 
 
 def draw_patching(world: World, profile: Profile, ladder: tuple[dict[str, Any], ...]) -> None:
-    """Have conflicts about patches decided in some way, in worlds that have any."""
+    """Set a ladder for conflicts about patches, in worlds that have patches."""
     if _patches(world):
         profile.policy = replace(profile.policy, ladders={**profile.policy.ladders, "artifact": ladder})
 
 
 def patch_of(town: Town, attempt: Attempt, what: str) -> bytes | None:
-    """Return what an attempt comes to where that is a patch, or None; `what` tells its result from others."""
+    """Return an attempt's result if it is a patch, or None; `what` tells it from other results."""
     if town.quarrels is None or not _patches(town.world):
         return None
     chance = town.world.chance("patch", what)
@@ -64,7 +64,7 @@ def patch_of(town: Town, attempt: Attempt, what: str) -> bytes | None:
 
 
 def is_merged(payload: bytes, candidates: list[dict[str, Any]]) -> bool:
-    """Whether a patch has what two have changed, and nothing else."""
+    """Whether a patch has the changes of two, and nothing else."""
     (artifact,) = json.loads(payload)
     said = {known["digest"]: json.loads(known["payload"])[0] for known in candidates}
     texts = [one["parts"][0]["text"].split("@@\n")[1] for one in said.values()]
@@ -82,9 +82,9 @@ class _Patch:
     base: str
     hunk: str
     line: int | None
-    """0: it cannot be read; None: the result says that it patches something, and has nothing of it."""
+    """0: it cannot be read; None: the result says that it patches something, but has no patch."""
     waits: list[str]
-    """What it was not held against yet."""
+    """The results it has not been compared with yet."""
     collides: list[str] = field(default_factory=list)
     is_due: bool = False
     """A conflict has to say so."""
@@ -98,7 +98,7 @@ class _Patch:
 
 
 class PatchesCollide(LifeChecker):
-    """A result that patches something is held against each that stands and patches the same, and a conflict names just
+    """A result that patches something is compared with each standing patch of the same, and a conflict names exactly
     those that it collides with (PATCH-2, PATCH-3).
     """
 
@@ -115,7 +115,7 @@ class PatchesCollide(LifeChecker):
             if isinstance(record, self.records):
                 self._fold(record)
         for patch in self._known.values():
-            patch.is_due = False  # why none opened then is not known any more
+            patch.is_due = False  # why none opened then is no longer known
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         if isinstance(record, PatchesCompared):

@@ -1,7 +1,7 @@
-"""The simulated shell of a peer: session, work and delegations on one connection, as `a2a.link` ties them.
+"""The simulated shell of a peer: session, work and delegations on one connection, tied together as in `a2a.link`.
 
-A peer here is one process. It can be paused, as a process under SIGSTOP is: bytes wait in its socket and timers fire
-late. It can die: what it had only in memory is gone. What outlives it (name, secret, orders) is its host's.
+A peer here is one process. It can be paused, like a process under SIGSTOP: bytes wait in its socket and timers fire
+late. It can die and lose what it had only in memory. Its host keeps what outlives it (name, secret, orders).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _ECHOED = (
     TaskHandoff,
     TaskSteer,
 )
-"""What a link may say again: all that is known by a key. A credit or a watch is known by being the latest."""
+"""What a link may send again: everything known by a key. A credit or a watch is known by being the latest."""
 _REMEMBERED = 64
 
 
@@ -124,10 +124,10 @@ class Peer:
         self.is_alive = True
         self.is_paused = False
         self.unreachable_until = 0
-        """Until then it dials in vain."""
+        """It cannot connect before this time."""
         self.encoding = self._link_chance.choice(town.profile.encodings)
         self.replies: dict[str, Message] = {}
-        """Answers somebody waits for."""
+        """Replies that a caller waits for."""
         self.claims = Claimant(self)
         self._awaited: set[str] = set()
         self._ids = 0
@@ -144,7 +144,7 @@ class Peer:
     # For those who build on it ----------------------------------------------------------------------------------------
 
     def on_work(self, events: list[WorkEvent]) -> None:
-        """Attempts are to be started or stopped."""
+        """Start or stop attempts."""
 
     def on_change(self, changed: list[Delegation]) -> None:
         """News came for these delegations."""
@@ -153,13 +153,13 @@ class Peer:
         """A connection was welcomed."""
 
     def after_news(self) -> None:
-        """Something arrived and was taken."""
+        """Frames arrived and were taken."""
 
     def on_end(self) -> None:
         """The process dies."""
 
     def on_dispute(self, opened: ConflictOpened) -> None:
-        """A conflict opened, or goes on, to which it is a party: say something, or do not accept the outcome."""
+        """A conflict to which it is a party opened or goes on: take a position, or appeal against the outcome."""
         chance = self.world.chance("party", self.instance, opened.conflict, opened.level)
         said: list[tuple[int, Message]] = []
         if chance.random() < 0.4:
@@ -184,16 +184,16 @@ class Peer:
         self._dial()
 
     def later(self, pause: int, call: Callable[..., Any], *arguments: Any) -> Event:
-        """Have a call made in this process, unless it has died; a paused process makes it when it goes on."""
+        """Have a call made in this process, unless it has died; a paused process makes it when it resumes."""
         return self.world.after(pause, self._due, call, arguments)
 
     def await_reply(self, request: str) -> Callable[[], bool]:
-        """Keep the reply to a request, and return what tells whether it has come."""
+        """Keep the reply to a request, and return a function that tells whether it has come."""
         self._awaited.add(request)
         return lambda: request in self.replies
 
     def die(self, *, server_knows: int = 0, keep: float = 0.0) -> None:
-        """End the process without a word."""
+        """End the process without a message."""
         if not self.is_alive:
             return
         self.is_alive = False
@@ -207,7 +207,7 @@ class Peer:
         self.is_paused = True
 
     def resume(self) -> None:
-        """Let it go on: first what its socket has, then the timers that were due."""
+        """Resume: first the timers that were due, then what its socket has, then a close that came."""
         if not self.is_paused or not self.is_alive:
             return
         self.is_paused = False
@@ -225,7 +225,7 @@ class Peer:
         self.flush()
 
     def flush(self) -> None:
-        """Send what is to be said, and set the timer."""
+        """Send pending frames, and set the timer."""
         if self.is_paused or not self.is_alive:
             return
         self.work.tick(self.world.now)
@@ -372,7 +372,7 @@ class Peer:
             self.on_welcome()
         elif isinstance(event, TurnedAway):
             if event.error.retry_after_ms is not None:
-                return  # another process of it is here, or may be: a link tries again
+                return  # another process of it is or may be here: a link tries again
             if not self.town.is_replaced(self):
                 raise Violation("ID", f"{self.instance} is turned away: {event.error.code} {event.error.detail}")
             self.die()
@@ -382,7 +382,7 @@ class Peer:
             self.die()
 
     def _check_held(self, welcome: Welcome) -> None:
-        """See that an attempt without authority does not go on (L8, on the worker's side)."""
+        """Check that an attempt without authority does not go on (L8, on the worker's side)."""
         for held in welcome.held:
             attempt = self.work.attempts.get((held.task, held.fence))
             if held.verdict != "keep" and attempt is not None and attempt.state is not AttemptState.ENDING:
@@ -397,7 +397,7 @@ class Peer:
         del self._history[:-_REMEMBERED]
 
     def _echo(self) -> None:
-        """After a new handshake, have the link say old frames of this session again, in their order."""
+        """After a new handshake, have the link send old frames of this session again, in order."""
         chance, echoes = self._link_chance, self.town.profile.faults.echoes
         if self.town.is_calm or chance.random() >= echoes:
             return

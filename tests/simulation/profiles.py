@@ -1,7 +1,7 @@
-"""The swarm: each seed draws its own namespace, its own people and its own weather.
+"""The swarm: each seed draws its own namespace, its own peers and its own weather.
 
-A fault that is on in every run hides what only shows without it, so each is on in about half of the seeds, with a
-rate of its own.
+A fault that is on in every run hides bugs that show only without it, so each fault is on in about half of the seeds, at
+its own rate.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ class Faults:
     """How often each fault comes, in times per minute for the whole world; 0 is off."""
 
     cuts: float = 0.0
-    """Connections that break, with what was on its way."""
+    """Connections that break, with everything under way."""
     stalls: float = 0.0
     """Connections that deliver nothing for a while, in one direction or both."""
     one_way: float = 0.0
-    """Connections of which one direction is dead for good, until keep-alive finds out."""
+    """Connections with one direction dead for good, until keep-alive finds out."""
     half_open: float = 0.0
-    """Connections that break, and one end hears of it very late."""
+    """Connections that break while one end hears of it very late."""
     slow_readers: float = 0.0
     """Peers that take a while for every message they read."""
     server_crashes: float = 0.0
     server_dies_at_append: float = 0.0
-    """Chance of each append to be the coordinator's last act, before or after it is durable."""
+    """Chance that an append is the coordinator's last act, before or after it is durable."""
     disk_full: float = 0.0
     restores: float = 0.0
-    """Coordinators that are started on an older copy of the ledger first."""
+    """Coordinators that are first started on an older copy of the ledger."""
     wall_jump_ms: int = 0
     """How far the wall clock may have jumped when a coordinator starts."""
     agent_crashes: float = 0.0
@@ -55,12 +55,12 @@ class Faults:
     drains: float = 0.0
     byes: float = 0.0
     echoes: float = 0.0
-    """Chance of each reconnection that the link says old requests of the session again."""
+    """Chance, at each reconnection, that the link sends old requests of the session again."""
 
 
 @dataclass(slots=True)
 class Manners:
-    """How agents and clients behave; chances."""
+    """How agents and clients behave; each value is a chance."""
 
     decline: float = 0.0
     fail: float = 0.0
@@ -80,12 +80,12 @@ class Manners:
     cold: float = 0.0
     child: float = 0.0
     same_result: float = 0.5
-    """Chance that a task's attempts all come to the same result."""
+    """Chance that all attempts of a task come to the same result."""
     review_reject: float = 0.0
     review_rework: float = 0.0
     review_ignore: float = 0.0
     confused: float = 0.0
-    """Confirm with a wrong hash or revision first."""
+    """First confirm with a wrong hash or revision."""
     cancel: float = 0.0
     deadline: float = 0.0
     watch: float = 0.5
@@ -93,21 +93,21 @@ class Manners:
     forget: float = 0.0
     """Lose interest in a task."""
     meddle: float = 0.0
-    """Decide about other people's tasks, and speak for other agents' attempts."""
+    """Decide about others' tasks, and send messages for other agents' attempts."""
     garble: float = 0.0
-    """Report with a hash that is not the result's, then as it should be."""
+    """Report first with a hash that is not the result's, then correctly."""
     share: float = 0.0
     """Count up in the context of the task, together with others."""
     checkpoint: float = 0.0
     spend: float = 0.0
-    """Have a budget, and use something up."""
+    """Have a budget, and use some of it."""
     charge: float = 0.0
-    """Use something up to say something in a conflict, which may cost no more than so much."""
+    """Use up budget for answers in a conflict, which has a cost limit."""
     hand_off: float = 0.0
     steer: float = 0.0
-    """Say words to work under way."""
+    """Steer work under way."""
     quarrel: float = 0.0
-    """Say that results contradict each other; not look before writing again."""
+    """Raise conflicts between results; write again without looking."""
     claim: float = 0.0
     """Claim names: for an attempt, for itself, and for a task that needs them from the beginning."""
     keep: float = 0.0
@@ -125,7 +125,7 @@ class Profile:
     """(name, skills, credit for tasks, credit for frames)."""
     clients: int
     own_suffix: bool
-    """Each process of a client has an id of its own behind `#`."""
+    """Each process of a client has its own id after `#`."""
     operator: bool
     tasks: int
     weather_ms: int
@@ -134,9 +134,9 @@ class Profile:
     disk_latency: tuple[int, int]
     encodings: tuple[str, ...]
     frames_per_message: int
-    """How many frames the coordinator puts into one message: what is in one arrives or is lost together."""
+    """How many frames the coordinator puts into one message: they arrive or are lost together."""
     outbox_messages: int
-    """How many messages may wait for a peer before the coordinator gives its connection up."""
+    """How many messages may wait for a peer before the coordinator gives up its connection."""
     work_ms: tuple[int, int]
     evaluators: tuple[str, ...]
     keys: dict[str, int] = field(default_factory=dict)
@@ -216,7 +216,7 @@ def _policy(chance: Random, *, can_hold: bool) -> Policy:
 
 def _agents(chance: Random) -> list[tuple[str, tuple[str, ...], int, int]]:
     named = chance.choice(("a{}", "a{}", "pool#{}"))
-    if chance.random() < 0.1:  # one agent with credit for one task: what it delegates waits for itself
+    if chance.random() < 0.1:  # one agent with credit for one task: its sub-tasks wait for itself
         return [(named.format(0), ("plan", "work"), 1, chance.choice((1, 256)))]
     agents = []
     for number in range(chance.randint(1, 5)):
@@ -232,7 +232,7 @@ def _faults(chance: Random) -> Faults:
         return chance.choice(rates) if chance.random() < 0.5 else 0.0
 
     if chance.random() < 0.05:
-        return Faults()  # fine weather shows what faults hide
+        return Faults()  # fine weather shows bugs that faults hide
     return Faults(
         cuts=often(2, 8, 30),
         stalls=often(1, 4, 12),

@@ -1,8 +1,8 @@
 """Conflicts that are not about a group, in a world: who raises them, who insists, and what must hold.
 
-Drawn apart from everything else, and in some worlds only, as groups are. There people say now and then that results
-contradict each other, workers contest that theirs were rejected, and who counts together in a context does not always
-look before it tries again.
+Drawn separately, and in some worlds only, as groups are. In these worlds peers sometimes say that results contradict
+each other, workers contest the rejection of their results, and agents that count together in a context do not always
+look before they try again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _EVERY_MS = (500, 8_000)
 
 @dataclass(frozen=True, slots=True)
 class Quarrels:
-    """What a world has of those who settle them."""
+    """What a world has for settling quarrels."""
 
     people: list[tuple[str, tuple[str, ...], int, int]]
     """(name, skills, credit for tasks, credit for frames)."""
@@ -63,11 +63,11 @@ class Quarrels:
 
 
 def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarrels | None:
-    """Draw them and what the namespace's settings are for them, or None where nobody quarrels."""
+    """Draw them and the namespace's settings for them, or return None if nobody quarrels."""
     chance = world.chance("quarrels")
     share = chance.random()
     if not (share < _SHARE_OF_WORLDS if wanted is None else wanted):
-        # As before there was such a thing: a write that loses is refused, and no more.
+        # Without conflicts, a write that loses is only refused.
         profile.policy = replace(profile.policy, ladders={})
         return None
     manners = profile.manners
@@ -76,7 +76,7 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
     silence = profile.policy.on_confirm_timeout
     profile.policy = replace(
         profile.policy,
-        # A word on a result that was disputed is refused, and who said it may not come back: silence has to decide.
+        # A confirm of a result that was disputed is refused, and may not be repeated: silence has to decide.
         on_confirm_timeout="accept" if silence == "hold" else silence,
         ladder=chance.choice([ladder for ladder in _LADDERS if ladder[-1]["strategy"] == "abort"]),
         ladders={
@@ -133,7 +133,7 @@ _PATCH_LADDERS = (
 
 
 def quarrel(peer: Peer) -> None:
-    """Have a process say now and then that something contradicts something."""
+    """Have a process say from time to time that two things contradict each other."""
     chance = peer.world.chance(peer.name, peer.instance, "quarrel")
 
     def say() -> None:
@@ -159,12 +159,12 @@ def quarrel(peer: Peer) -> None:
 
 
 def _has_board(world: World) -> bool:
-    """Whether this world has a key with two numbers that some change while others do."""
+    """Whether this world has a key with two numbers that different peers change."""
     return world.chance("board").random() < 0.4
 
 
 def _post(peer: Peer) -> None:
-    """Have a process change one of the numbers on the board now and then, in view of a revision that may be old."""
+    """Have a process change a number on the board from time to time, for a revision that may be old."""
     chance = peer.world.chance(peer.name, peer.instance, "board")
 
     def post() -> None:
@@ -177,7 +177,7 @@ def _post(peer: Peer) -> None:
         rev = max(0, len(values) - chance.choice((0, 0, 1, 1, 2)))
         board = json.loads(values[rev - 1] or b"") if rev else None
         if not isinstance(board, dict):
-            board = {"a": 0, "b": 0}  # nobody has written it, or a referee that merges has
+            board = {"a": 0, "b": 0}  # unwritten, or written by a referee that merges
         board[chance.choice(("a", "b"))] += chance.choice((1, 1, 2))
         op = ContextOp(BOARD, rev, canonical(board), guarded=True)
         peer.session.request(ContextWrite("plans", f"{peer.instance}/{chance.getrandbits(32)}", [op]))
@@ -205,7 +205,7 @@ def _about_results(town: Town, name: str, chance: Any) -> ConflictRaise | None:
 
 
 def _insisting(town: Town, instance: str, chance: Any) -> list[ContextWrite]:
-    """Return writes to what everybody counts in, for a revision that was there a while ago: one, or the same again."""
+    """Return writes to a counter for a revision that was current a while ago: one write, or several alike."""
     key, known = chance.choice(("count", "decisions/count")), town.court.model.contexts.get("plans")
     values = known.values.get(key, []) if known is not None else []
     rev = len(values) - chance.choice((2, 2, 3))
@@ -223,7 +223,7 @@ def _about_others(name: str, chance: Any) -> ConflictRaise:
 
 
 def _about_fences(town: Town, chance: Any) -> ConflictRaise | None:
-    """As a guard that has refused a late writer would."""
+    """Return the raise of a guard that has refused a late writer, or None."""
     known = [claim for claim in town.court.model.claims_granted.values() if claim.fence <= town.disk.durable]
     if not known:
         return None
@@ -243,7 +243,7 @@ def _author(model: Model, task: TaskModel) -> str:
 
 
 def _is_rejected(task: TaskModel) -> bool:
-    """Whether somebody said that the newest result of a task is not good."""
+    """Whether the newest result of a task was rejected."""
     end = task.settled
     return (max(task.results) < task.rev) if end is None else end.reason in ("rejected", "reworks")
 
@@ -252,7 +252,7 @@ def _is_rejected(task: TaskModel) -> bool:
 
 
 class ContestedRight(Checker):
-    """A write opens a conflict only where it lost against another's value, on a key where that is one (CONFLICT-14)."""
+    """A write opens a conflict only if it lost to another's value, on a key where that counts as one (CONFLICT-14)."""
 
     name = "CONFLICT-14"
     records = (ConflictOpened, ContextWritten)
@@ -261,8 +261,8 @@ class ContestedRight(Checker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._tries: dict[tuple[str, str, str], tuple[int, int, str]] = {}
-        """(context, key, agent) to the revision its last write was for, how often in a row it was for no newer, and the
-        name of that write."""
+        """(context, key, agent) to the revision of its last write, how many writes in a row were for no newer one,
+        and the name of that write."""
 
     def before(self, record: ConflictOpened | ContextWritten, lsn: int, cause: Cause) -> None:
         if isinstance(record, ContextWritten):
@@ -297,7 +297,7 @@ class ContestedRight(Checker):
                 self._tries.pop(name, None)
             elif isinstance(reply, Error) and reply.code == "conflict" and len(message.ops) == 1:
                 if op.if_rev is None or "conflict" in (reply.data or {}):
-                    continue  # it said nothing of what it had seen, or the key is not written now whatever it says
+                    continue  # it named no revision it had seen, or the key is blocked whatever it names
                 rev, count, last = self._tries.get(name, (-1, 0, ""))
                 if message.key != last:
                     count = count + 1 if op.if_rev <= rev else 1
@@ -305,7 +305,7 @@ class ContestedRight(Checker):
 
 
 class ResolvedIsWritten(Checker):
-    """What a conflict about a key chooses is its next revision, in the same append, or it is what stood there."""
+    """What a conflict about a key chooses becomes its next revision, in the same append, or is the current one."""
 
     name = "CONFLICT-15"
     records = (ConflictResolved, ContextWritten, Settled)
@@ -313,7 +313,7 @@ class ResolvedIsWritten(Checker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._due: tuple[int, bytes | None, str] | None = None
-        """Place, value (None: whatever a merger came to) and author of what has to be written next."""
+        """Place, value (None: any result of a merger) and author of what has to be written next."""
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         due, self._due = self._due, None
@@ -348,13 +348,13 @@ class ResolvedIsWritten(Checker):
 
 
 def json_of(model: Any, task: str) -> bytes:
-    """Return what a merger came to, as a context would hold it; mergers of this world come to numbers."""
+    """Return a merger's result as a context would hold it; mergers of this world return numbers."""
     return b"%d" % model.answer(task)
 
 
 class MergedRight(Checker):
-    """What nobody is asked to merge has what both have changed and nothing else, or is nothing; and a job says so, or
-    the rung's time was over (RUNG-6).
+    """A merge that asks nobody has exactly what both have changed, or is nothing; a job says so, or the rung's time
+    is over (RUNG-6).
     """
 
     name = "RUNG-6"
@@ -392,7 +392,7 @@ class MergedRight(Checker):
 
 
 class RaisedOnce(Checker):
-    """The same raise is the same conflict, and what its answer says is so (CONFLICT-12)."""
+    """The same raise is the same conflict, and what its answer says is true (CONFLICT-12)."""
 
     name = "CONFLICT-12"
     records = (ConflictOpened, ConflictJoined)
@@ -437,7 +437,7 @@ class RaisedOnce(Checker):
 
 
 class NotedRight(Checker):
-    """What is noted beside what happens is so, stands as its rule says, and is noted once in a while (CONFLICT-17)."""
+    """A noted conflict is true, stands as its rule says, and is noted only once in a while (CONFLICT-17)."""
 
     name = "CONFLICT-17"
     records = (ConflictNoted,)
@@ -477,7 +477,7 @@ class NotedRight(Checker):
 
 
 class ConflictsClose(Checker):
-    """Every conflict that is not about a group closes, and the ledger knows the same of them as the records say."""
+    """Every conflict that is not about a group closes, and the ledger agrees with the records about them."""
 
     name = "L5o"
 

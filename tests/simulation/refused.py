@@ -1,4 +1,4 @@
-"""What was refused is in the ledger soon after, as it was, and never more of it than may be (ERR-5, ERR-6)."""
+"""Refusals are in the ledger soon after, unchanged, and never more of them than the limits allow (ERR-5, ERR-6)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _is(record: Refused) -> _AsWas:
 
 
 class RefusalsKept(LifeChecker):
-    """A refusal that tells something is in the ledger soon, unless its agent had its share of the minute already."""
+    """A refusal worth telling is in the ledger soon, unless its agent already had its share of the minute."""
 
     name = "ERR-5"
     records = (Refused,)
@@ -64,13 +64,13 @@ class RefusalsKept(LifeChecker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._owed: dict[_AsWas, int] = {}
-        """What is not in the ledger yet, and since when."""
+        """Refusals that are not in the ledger yet, and since when."""
         self._refused: set[_AsWas] = set()
-        """By this process."""
+        """Refusals by this process."""
         self._reports: dict[int, set[tuple[str, int, str]]] = {}
         """Connection to the reports that were answered there."""
         self._kept: dict[str, deque[tuple[int, _AsWas]]] = {}
-        """Agent, or nobody for hellos, to what is in the ledger of its last minute."""
+        """Agent, or an empty string for hellos, to its refusals of the last minute in the ledger."""
 
     def starting(self) -> None:
         self._owed.clear()
@@ -89,7 +89,7 @@ class RefusalsKept(LifeChecker):
                 self._owed.setdefault(said, self.court.cause.now)
 
     def _is_gone(self, said: _AsWas) -> bool:
-        """Whether it is about a task or a conflict that has left memory, and does not come back for a refusal."""
+        """Whether it is about a task or a conflict that has left memory and does not come back for a refusal."""
         about = self.model.tasks.get(said[2]) or self.model.rulings.get(said[2])
         return about is not None and about.is_archived
 
@@ -158,7 +158,7 @@ class RefusalsKept(LifeChecker):
 
 
 class RefusalsBounded(LifeChecker):
-    """Nobody fills the ledger with what it is refused: of each agent, and of what is alike, a few in a minute."""
+    """Refusals do not fill the ledger: each agent has a few a minute, and so has each kind of equal refusals."""
 
     name = "ERR-6"
     records = (Refused,)

@@ -1,7 +1,7 @@
-"""Worlds that found a bug, and what it was. They stay, and run with the tests.
+"""Worlds that found a bug, and what the bug was. They stay, and run with the tests.
 
-A seed names a world only as long as the draws stay the same: whoever changes what is drawn runs the planted bug again
-and writes down the world that finds it now. A unit test beside the code holds each bug down for good.
+A seed names a world only as long as the draws stay the same: a change of the draws needs a new run with the planted
+bug, and the world that finds it is noted here. A unit test next to the code also covers each bug.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .plan import Plan
 __all__ = ["WORLDS"]
 
 _THEN = Plan(without=frozenset({"share", "claim"}), disputes=False, costs=False)
-"""People do what they could when a world found its bug."""
+"""Peers do what they could do when a world found its bug."""
 
 WORLDS: tuple[tuple[int, Plan, str], ...] = (
     (6, _THEN, "an agent with skills was forgotten with its mailbox, and with what it held"),

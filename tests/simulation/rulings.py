@@ -1,7 +1,7 @@
-"""Safety of groups and conflicts, one checker a property; the names are those of SEMANTICS 4.1 and of the spec.
+"""Safety of groups and conflicts, one checker per property, named as in SEMANTICS 4.1 and the spec.
 
-What a counted rung, a judge or a comparator comes to is worked out here once more, from the records alone and without
-the engine's code.
+The outcomes of counting rungs, judges and comparators are worked out here again, from the records alone and without the
+engine's code.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from .model import GroupModel, Model, Ruling, StageModel, TaskModel
 __all__ = ["RULINGS"]
 
 _PEOPLE = ("arbiter", "operator")
-"""Who has the operator's token."""
+"""Agents with the operator's token."""
 _LATE_MS = 100
 _COMPARING_MS = 16_000
-"""Comparisons under way may hold up a ballot for so long: one after the other, for as many answers as there are."""
+"""How long comparisons under way may hold up a ballot: one after the other, for as many answers as there are."""
 
 
 class Apart(Checker):
-    """Nobody who works or has worked on one answer of a group is offered another (GROUP-1)."""
+    """An agent that works or has worked on one answer of a group is not offered another (GROUP-1)."""
 
     name = "GROUP-1"
     records = (Offered,)
@@ -57,7 +57,7 @@ class Apart(Checker):
 
 
 class Certain(Checker):
-    """A group has the first result of its class, once no answer that may still come can change which (GROUP-2)."""
+    """A group gets the first result of its class once no answer that may still come can change which (GROUP-2)."""
 
     name = "GROUP-2"
     records = (GroupDecided,)
@@ -84,7 +84,7 @@ class Certain(Checker):
 
 
 class InLedgerOrder(Checker):
-    """Answers are put into classes in the order they came, each into the first whose first member it equals."""
+    """Answers are classified in the order they came, each into the first class whose first member it equals."""
 
     name = "COMPARE-2"
     records = (Classified,)
@@ -115,7 +115,7 @@ class InLedgerOrder(Checker):
         )
 
     def _said(self, record: Classified, group: GroupModel) -> int:
-        """Return what those who were asked one after the other have said; equal bytes need nobody."""
+        """Return what the agents asked one after the other have said; equal bytes need no agent."""
         for number, members in enumerate(group.classes):
             if self.model.payload(members[0]) == self.model.payload(record.member):
                 return number
@@ -126,7 +126,7 @@ class InLedgerOrder(Checker):
         return len(group.classes)
 
     def _equal(self, comparator: str, one: str, other: str) -> bool:
-        """Compare two answers of the simulated experts, which are numbers and no texts (COMPARE-3)."""
+        """Compare two answers of the simulated experts, which are numbers, not texts (COMPARE-3)."""
         if comparator in ("bytes", "text-nfc"):
             return self.model.payload(one) == self.model.payload(other)
         first, second = self.model.answer(one), self.model.answer(other)
@@ -134,7 +134,7 @@ class InLedgerOrder(Checker):
 
 
 class ComparedByAnother(Checker):
-    """Whoever compares answers gives none, and is asked about what differs only, one class after the other, in time."""
+    """An agent that compares answers gives none; it is asked about differing ones only, class by class, and in time."""
 
     name = "COMPARE-4"
     records = (Delegated, Offered, Classified)
@@ -205,7 +205,7 @@ class ComparedByAnother(Checker):
 
 
 def compared(model: Model, group: str, member: str, number: int) -> bool | None:
-    """Return what was said about a member and the first of a class, or None where nothing was."""
+    """Return what was said about a member and the first of a class, or None if nothing was."""
     asked = model.keys.get((f"compare:{group}", f"{member}.{number}"))
     said = model.answer(asked) if asked is not None and model.has_answer(asked) else None
     if isinstance(said, dict):
@@ -214,7 +214,7 @@ def compared(model: Model, group: str, member: str, number: int) -> bool | None:
 
 
 class NothingEntersTheFrozen(Checker):
-    """What is decided about came before the ballot was closed, and what it is decided by after it was opened."""
+    """Subjects came before the ballot was closed, and what decides about them came after it was opened."""
 
     name = "I25"
     records = (Classified, ConflictOpened, StageOpened, ConflictResolved)
@@ -245,7 +245,7 @@ class NothingEntersTheFrozen(Checker):
 
 
 class DisputedStays(Checker):
-    """No group gets its result, and no task settles, while a conflict about that is open (C5)."""
+    """No group gets its result, and no task settles, while a conflict about it is open (C5)."""
 
     name = "I23"
     records = (GroupDecided, Settled)
@@ -261,7 +261,7 @@ class DisputedStays(Checker):
 
 
 class OneResolution(Checker):
-    """One conflict at most is open about a thing, it is resolved once, and appealed once, by a party, and goes up."""
+    """At most one conflict is open about an object; it is resolved once, appealed once and by a party, and goes up."""
 
     name = "I24"
     records = (ConflictOpened, ConflictAppealed, ConflictResolved, StageOpened, PositionTaken)
@@ -281,7 +281,7 @@ class OneResolution(Checker):
             self.hold(record.number > max(tried, default=-1), f"rung {record.number} of {ruling.id} after {tried}")
         if isinstance(record, ConflictAppealed | PositionTaken):
             self.hold(record.party in ruling.parties, f"{record.party} is no party to {ruling.id}")
-            # Who is no party itself may speak for another process of its principal (spec CONFLICT-2).
+            # An agent that is no party itself may speak for another process of its principal (spec CONFLICT-2).
             is_its_own = cause.agent not in ruling.parties and principal_of(record.party) == principal_of(cause.agent)
             self.hold(record.party == cause.agent or is_its_own, f"{cause.agent} spoke for {record.party}")
 
@@ -308,7 +308,7 @@ class OneResolution(Checker):
 
 
 class Independent(Checker):
-    """No author, party or stranger decides (C7): those who are asked are neither, a person's word is an operator's."""
+    """No author, party or stranger decides (C7): agents that are asked are neither, and a person is an operator."""
 
     name = "I26"
     records = (Offered, StageClosed)
@@ -334,7 +334,7 @@ class PartiesTold(Checker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._open: dict[str, set[str]] = {}
-        """Conflicts that were open before the record, and their parties then."""
+        """Conflicts that were open before the record, with their parties at that time."""
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         self._open = {known.id: set(known.parties) for known in self.model.rulings.values() if known.is_open}
@@ -370,7 +370,7 @@ class PartiesTold(Checker):
 
 
 class CountedRight(Checker):
-    """What a rung comes to follows from its ballot: counted once more, and no tie is decided (C1, C8)."""
+    """A rung's outcome follows from its ballot, counted again here, and no tie is decided (C1, C8)."""
 
     name = "RUNG-4"
     records = (StageClosed,)
@@ -424,7 +424,7 @@ class CountedRight(Checker):
         return False, None
 
     def _highest(self, ruling: Ruling, classes: list[list[str]]) -> int | None:
-        """Return the class one of whose authors delegated, at any level, what each author of the others worked on."""
+        """Return the class with an author that delegated, at any level, the work of each other class's author."""
         by_ref = {known["ref"]: known for known in ruling.candidates} or {
             ref: {"agent": self.model.author(ref), "task": ref, "is_operator": False}
             for members in classes
@@ -473,7 +473,7 @@ class StepsInTime(Checker):
 
     def _due(self, ruling: Ruling) -> int | None:
         if ruling.rule == "c3":
-            return None  # somebody's word on the task decides it, which has a time of its own
+            return None  # a confirm of the task decides it, which has its own time limit
         if not ruling.frozen_lsn:
             return ruling.respond_at
         stage = ruling.stages[-1]
@@ -485,7 +485,7 @@ class StepsInTime(Checker):
 
 
 class NotEarly(Checker):
-    """Nobody loses the time there is to answer, to decide or to appeal."""
+    """Nobody loses time to answer, to decide or to appeal."""
 
     name = "T2"
     records = (StageOpened, StageClosed, ConflictResolved)
@@ -497,7 +497,7 @@ class NotEarly(Checker):
         group = None if ruling.candidates else self.model.groups[record.task]
         if isinstance(record, StageOpened):
             if group is None:
-                return  # all there is to decide between was there from the beginning
+                return  # all subjects were there from the beginning
             waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
             early = record.at < ruling.respond_at and waits and not self._is_certain(record.task, group)
             self.hold(ruling.frozen_lsn or not early, f"{ruling.id} is frozen at {record.at}, and {waits} may answer")
@@ -513,7 +513,7 @@ class NotEarly(Checker):
             self.hold(left <= 0, f"{ruling.id} takes effect {left} ms before nobody can appeal any more")
 
     def _is_certain(self, task: str, group: GroupModel) -> bool:
-        """Whether no answer that may still come can change which class reaches what is needed."""
+        """Whether no answer that may still come can change which class reaches the number needed."""
         needed, unread = self.model.needed(task), len(group.electorate) - len(group.numbers)
         sizes = [*sorted((len(members) for members in group.classes), reverse=True), 0]
         return sizes[0] >= needed > sizes[1] + unread

@@ -1,4 +1,4 @@
-"""Runs seeds and tells what came of them."""
+"""Runs seeds and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .world import World
 __all__ = ["SMALL", "Outcome", "every_append", "run_seed", "write_timeline"]
 
 SMALL = Plan(strikes=(), tasks=3, agents=2)
-"""A world small enough to be run once for each of its appends, three times over."""
+"""A world small enough to run once for each of its appends, three times over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one seed."""
+    """The outcome of one seed."""
 
     seed: int
     steps: int
@@ -85,9 +85,9 @@ def every_append(seed: int) -> Iterator[Plan]:
 
 @contextmanager
 def _one_collection() -> Iterator[None]:
-    """Collect garbage once, behind a world: nearly all a world makes lives until its end, and is looked at in vain.
+    """Collect garbage once, after a world: nearly all that a world makes lives until its end, and is scanned in vain.
 
-    That was an eighth of the simulator's time; memory stays what one world needs.
+    That took an eighth of the simulator's time; memory stays what one world needs.
     """
     if not gc.isenabled():
         yield

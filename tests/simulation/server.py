@@ -1,8 +1,8 @@
 """The simulated shell of the coordinator: receive, decode, step, append, send, as `a2a.server` does.
 
-What arrives within one millisecond is stepped at once and appended as one batch; appends overlap; frames leave when
-everything decided before them is durable. The coordinator inside is the real one, with two ears: the court hears each
-record as it becomes true, and each frame as it is said.
+What arrives within one millisecond is stepped at once and appended as one batch; appends overlap; frames leave when all
+decisions before them are durable. The coordinator inside is the real one, overheard in two places: the court hears each
+record as it becomes true, and each frame as it is sent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EPOCH_MS = 1_700_000_000_000
 
 
 class Heard(Coordinator):
-    """The real coordinator, overheard."""
+    """The real coordinator, overheard by the court."""
 
     court: Court
 
@@ -65,10 +65,10 @@ class Heard(Coordinator):
 
 
 Fatal = Literal["before", "during", "after"]
-"""When a process dies: before the append, while it is under way, or when it is durable and nothing was sent yet."""
+"""When a process dies: before the append, while it is under way, or when it is durable but nothing was sent yet."""
 FATAL: tuple[Fatal, ...] = ("before", "during", "after")
 _JOB_LASTS = (15, 15, 4_000)
-"""Milliseconds that a job takes at most: soon over, or so long that other answers come meanwhile."""
+"""Milliseconds that a job takes at most: over soon, or so long that other answers come in the meantime."""
 
 
 @dataclass(slots=True)
@@ -97,9 +97,9 @@ class SimServer:
         self.is_up = False
         self.crashes = 0
         self.wall_offset = 0
-        """Where the wall clock stands against the world's, as this process found it at its start."""
+        """How far the wall clock is from the world's, as this process found it at its start."""
         self.dies_at_append = 0.0
-        """Chance of each append to be the process's last."""
+        """Chance that an append is the process's last."""
         self.dies_at: tuple[int, Fatal] | None = None
         """The append, counted from 1, that is the process's last."""
         self.appends = 0
@@ -121,13 +121,13 @@ class SimServer:
         return EPOCH_MS + self.wall_offset + self.world.now
 
     def world_time(self, clock: int) -> int:
-        """Return when this process's clock will show a time."""
+        """Return the world's time at which this process's clock will show a time."""
         return clock - EPOCH_MS - self.wall_offset
 
     # The process's life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start a process on what the disk has."""
+        """Start a process with what the disk has."""
         if self.is_up:
             return
         self.is_up = True
@@ -139,7 +139,7 @@ class SimServer:
         records = self.disk.read()
         newest = max((record.at for record in records), default=0)
         if self.clock() < newest:
-            self.wall_offset += newest - self.clock()  # a clock that goes on from the ledger, never behind it
+            self.wall_offset += newest - self.clock()  # the clock continues from the ledger, and is never behind it
         self.coordinator = Heard(self.policy, durability="fsync")
         self.coordinator.court = self.court
         self.court.starting(self.coordinator, records, self.clock())

@@ -29,7 +29,7 @@ class Timeline:
 
 
 def brief(thing: Frame | BadFrame | Message | Record) -> str:
-    """Return a frame, a message or a record in one line: what is empty or long is left out."""
+    """Return a frame, a message or a record in one line, without empty or long fields."""
     if isinstance(thing, BadFrame):
         return f"UNREADABLE {thing.code}: {thing.detail}"
     if isinstance(thing, Frame):

@@ -1,4 +1,4 @@
-"""What peers are told: nothing that is not durable, nothing that is not so, and always the right word to a late one."""
+"""What peers are told: only what is durable and true, and always the right reply to a late one."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class _Told(Checker):
     """A checker of what peers take."""
 
     def durable(self, lsn: int, what: str) -> None:
-        """Claim that what somebody was told survives a crash."""
+        """Check that what somebody was told survives a crash."""
         self.hold(0 < lsn <= self.court.durable(), f"{what} (record {lsn}) was told, durable is {self.court.durable()}")
 
     def task(self, task: str, who: str) -> TaskModel:
-        """Return a task somebody was told of."""
+        """Return a task that somebody was told of."""
         known = self.model.tasks.get(task)
         self.hold(known is not None, f"{who} was told of {task}, which is not in the ledger")
         assert known is not None, "just seen"
@@ -75,7 +75,7 @@ _STATES = ("blocked", "disputed", "offered", "leased", "parked", "canceling", "r
 
 
 class CreatedOnce(Checker):
-    """One request in all is told that it created the task."""
+    """Exactly one request is told that it created the task."""
 
     name = "I1c"
     requests = (TaskDelegate,)
@@ -111,7 +111,7 @@ class AdmittedIsThere(_Told):
 
 
 class ToldIsTrue(_Told):
-    """Every notice a peer takes is durable, and says what the ledger says."""
+    """Every notice that a peer takes is durable, and says what the ledger says."""
 
     name = "R2"
     notices = (TaskOffer, TaskReview, TaskSettled, TaskAsk, TaskAnswer, TaskLease, TaskRevoke, TaskEventNotice, Ok)
@@ -184,7 +184,7 @@ class ToldIsTrue(_Told):
 
 
 class RightWord(Checker):
-    """The table of 2.6: which word a report, a heartbeat or anything else under a fence gets."""
+    """The table of 2.6: which reply a report, a heartbeat or any other message under a fence gets."""
 
     name = "L8"
     requests = (TaskReport, TaskHeartbeat, TaskAccept, TaskArtifact, TaskAsk, TaskYield, TaskDecline)
@@ -236,7 +236,7 @@ class RightWord(Checker):
         if beats:
             return ("revoke settled",) if task.has_ended else ("revoke superseded",)
         if isinstance(message, TaskAsk) and message.ask_no in task.asks:
-            return ("ok", "stale")  # a repeat of a question is answered as it was
+            return ("ok", "stale")  # a repeated question is answered as before
         if isinstance(message, TaskArtifact) and message.chunk_no <= task.chunks.get((fence, message.artifact_id), -1):
             return ("ok", "stale")
         return ("stale",)
@@ -253,7 +253,7 @@ class RightWord(Checker):
 
 
 class CancelAnswer(Checker):
-    """What a canceler is told is so: canceled, about to be, or ended otherwise (I11)."""
+    """A canceler is told the truth: canceled, about to be, or ended otherwise (I11)."""
 
     name = "I11"
     requests = (TaskCancel,)
@@ -302,7 +302,7 @@ class OffersCarryAll(Checker):
 
 
 class MailInOrder(LifeChecker):
-    """Mail comes in order without gaps, and what an agent has not got is not skipped when it comes back."""
+    """Mail comes in order without gaps, and entries an agent has not got are not skipped when it comes back."""
 
     name = "I29"
     mail = (TaskOffer, TaskReview, TaskSettled, TaskAsk, TaskAnswer, TaskRevoke)
@@ -310,11 +310,11 @@ class MailInOrder(LifeChecker):
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._next: dict[int, int] = {}
-        """Connection to the entry that comes next."""
+        """Connection to the next entry."""
         self._got: dict[tuple[str, int], int] = {}
-        """Agent, and how often its mailbox was forgotten, to the newest entry any of its processes took.
+        """Agent, and how often its mailbox was forgotten, to the newest entry that any of its processes took.
 
-        That a mailbox was forgotten may itself be lost with a crash, and what was taken before counts again.
+        A crash may also lose that a mailbox was forgotten, and then what was taken before counts again.
         """
 
     def welcomed(self, connection: int, agent: str, welcome: Welcome) -> None:
@@ -363,7 +363,7 @@ class WatchedInOrder(LifeChecker):
 
 
 class Outside(Checker):
-    """Seen from outside a task never goes from WORKING to SUBMITTED, and nothing follows its end."""
+    """Seen from outside, a task never goes from WORKING to SUBMITTED, and nothing follows its end."""
 
     name = "I30"
     notices = (TaskFound, TaskPage)

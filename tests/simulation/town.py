@@ -1,7 +1,7 @@
 """One seed's world, put together: a coordinator, a network, agents, clients, the court.
 
-It runs in two parts. Everybody arrives and works, while the faults of the profile come for as long as they last. Then
-it is calm, and everything has to come to its end.
+It runs in two parts. First all peers arrive and work, while the faults of the profile come for as long as they last.
+Then the world is calm, and everything has to end.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Host:
     """Another process of the same start: one of the two has to go."""
     starts: int = 0
     twins: int = 0
-    """How many there were: two processes never share an instance, whatever start they think they are."""
+    """How many twins there were: two processes never share an instance, whichever start they think they are."""
     skills: tuple[str, ...] = ()
     credit: Credit = field(default_factory=Credit)
     labels: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Town:
         self.plan = plan or Plan()
         chance = world.chance("profile")
         self.profile: Profile = draw(chance)
-        # Streams of their own: worlds that do not share or claim are those they were before there was anything to.
+        # Separate streams: worlds that do not share or claim stay what they were before sharing and claiming existed.
         if (sharing := world.chance("whiteboard").random()) < 0.28:
             self.profile.manners.share = 0.3 if sharing < 0.14 else 1.0
         self.profile.manners.claim = world.chance("claims").choice((0.0, 0.0, 0.3, 0.9))
@@ -126,12 +126,12 @@ class Town:
 
     @property
     def may_leave_results(self) -> bool:
-        """Whether a result nobody confirms is confirmed by the timer; else somebody has to stay for it."""
+        """Whether the timer confirms a result that nobody confirms; otherwise somebody has to stay for it."""
         return self.profile.policy.on_confirm_timeout != "hold"
 
     @property
     def all_tasks(self) -> list[str]:
-        """The tasks that are durable, for whoever looks around."""
+        """The tasks that are durable, for peers that look around."""
         return [task.id for task in self.court.model.tasks.values() if task.lsn <= self.disk.durable]
 
     def secret(self, principal: str) -> str:
@@ -139,7 +139,7 @@ class Town:
         return f"secret of {principal}"
 
     def is_replaced(self, peer: Peer) -> bool:
-        """Whether another process stands for this one's host, so that this one may go."""
+        """Whether another process takes this one's place on its host, so that this one may go."""
         host = next((host for host in self.hosts if host.process is peer), None)
         if host is None:
             return True
@@ -148,14 +148,14 @@ class Town:
             return False
         if twin.is_alive:
             host.process = twin
-        else:  # it was turned away for one that is gone by now: whoever watches over the host starts it again
+        else:  # it was turned away for a process that is now gone: the host's supervisor starts it again
             self.world.after(1, self.start, host)
         return True
 
     # A run ------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Live through it all.
+        """Run the world to its end.
 
         Raises:
             Violation: a property does not hold.
@@ -179,7 +179,7 @@ class Town:
         self._judge()
 
     def start(self, host: Host, *, twin: bool = False) -> None:
-        """Start a process of a host; a twin thinks that it is the same start as the one that runs."""
+        """Start a process of a host; a twin thinks that it is the same start as the running process."""
         host.starts += not twin
         host.twins += twin
         peer: Peer
@@ -231,7 +231,7 @@ class Town:
     # Calm -------------------------------------------------------------------------------------------------------------
 
     def _calm_down(self) -> None:
-        """End all faults: what was down comes up, what was paused goes on, and agents just do their work."""
+        """End all faults: stopped processes start, paused ones resume, and agents just do their work."""
         self.is_calm = True
         self.court.calm_at = self.server.clock()
         self.manners = Manners()
@@ -288,13 +288,13 @@ class Town:
     # Judgement --------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.world.steps -= 1  # nothing happens in the world when it is looked at
+        self.world.steps -= 1  # a look is no event of the world
         if self.server.is_up:
             self.court.look(self.server.clock())
         self.world.after(self._looking.randint(1, _LOOK_EVERY_MS), self._look)
 
     def _judge(self) -> None:
-        """At the end, look at the whole once more."""
+        """At the end, check the whole world once more."""
         self.world.run(self.world.now + 2_000)
         while self.disk.is_writing:  # tasks may leave memory at any time
             self.world.run(self.world.now + 1)
@@ -313,7 +313,7 @@ class Town:
                     raise Violation("I1", f"{order.request.key} of {host.name} became {sorted(order.known)}")
 
     def summary(self) -> dict[str, Any]:
-        """Return what there was of everything."""
+        """Return the counts of a run."""
         model = self.court.model
         ends: dict[str, int] = {}
         for task in model.tasks.values():

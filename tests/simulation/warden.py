@@ -1,7 +1,7 @@
-"""Somebody with the operator's token who has agents forgotten, whether they come back or not (REG-7).
+"""A peer with the operator's token that has agents forgotten, whether they come back or not (REG-7).
 
-It comes in a few worlds only, with chance of its own, so that it changes nothing in the others. Not where somebody says
-that it is somebody else: a name that is free is whoever's comes first.
+It comes in a few worlds only, from a separate stream, so that other worlds do not change. It does not come with
+impostors: a free name belongs to the first that comes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EVERY_MS = (300, 4_000)
 
 
 def plan_warden(town: Town) -> None:
-    """Have one come, in some worlds."""
+    """Have a warden come, in some worlds."""
     if town.world.chance("warden").random() < _SHARE_OF_WORLDS and not has_impostors(town):
         town.world.after(1, _Warden(town).start)
 
