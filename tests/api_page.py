@@ -1,4 +1,4 @@
-"""The tables of `a2a/README.md`, made of the docstrings of what is public; `python -m tests.api_page` writes them."""
+"""The tables of `a2a/README.md`, made from the docstrings of public names; `python -m tests.api_page` writes them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FOR_ITSELF = {
     *("changed", "noticed", "written", "link", "from_wire", "blocking", "runs", "leave"),
     *("follow_call", "next_answers", "unfollow_call", "follow_context", "next_written", "unfollow_context"),
 }
-"""What only this package's own commands and bridges need."""
+"""Names that only this package's own commands and bridges need."""
 
 
 def page(now: str) -> str:
-    """Return the page with each of its tables as the docstrings have it now."""
+    """Return the page with each of its tables made from the current docstrings."""
     return re.sub(
         r"(<!-- (\w+) of ([\w, ]+); begin -->\n).*?(<!-- end -->)",
         lambda found: found[1] + table(found[2], found[3].split(", ")) + found[4],
@@ -31,7 +31,7 @@ def page(now: str) -> str:
 
 
 def table(what: str, of: list[str]) -> str:
-    """Return a table of public names, or of what a class has."""
+    """Return a table of public names, or of the members of a class."""
     if what == "members":
         (name,) = of
         rows = members(getattr(a2a, name))
@@ -42,7 +42,7 @@ def table(what: str, of: list[str]) -> str:
 
 
 def members(kind: type) -> list[tuple[str, str]]:
-    """Return the public names of a class and what they are: its attributes as they stand there, then its methods."""
+    """Return a class's public names with their descriptions: its attributes in source order, then its methods."""
     known = dict(attributes(kind))
     if is_dataclass(kind):
         known = {item.name: known.get(item.name, "") for item in fields(kind)}
@@ -54,7 +54,7 @@ def members(kind: type) -> list[tuple[str, str]]:
 
 
 def attributes(kind: type) -> list[tuple[str, str]]:
-    """Return what a class says of its attributes, in its body or where it sets them: a string behind each."""
+    """Return a class's attributes with the strings that follow them, in its body or where `__init__` sets them."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(tree, ast.ClassDef)
     begins = [item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]

@@ -1,4 +1,4 @@
-"""What all tests rely on."""
+"""Options and hooks of all tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what lasts long and is like what is not left out, unless it is asked for."""
+    """Skip tests that take long and resemble others, unless they are asked for."""
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long") is not None:
@@ -20,10 +20,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have Ctrl-C mean something, in each worker and in all it starts.
+    """Have Ctrl-C work in each worker and in all processes it starts.
 
-    A shell has what it runs in the background ignore it, and that is handed down: a suite started there would wait for
-    processes that are deaf, or not, as it pleases whichever test handled the signal before.
+    A shell has its background processes ignore it, and children inherit that: a suite started there would wait for
+    processes that ignore Ctrl-C or not, depending on which test last handled the signal.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

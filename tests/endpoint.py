@@ -1,5 +1,5 @@
-"""A stand-in for an endpoint with a language model: it speaks OpenAI's chat completions on loopback, and says what a
-test has it say."""
+"""A stand-in for an endpoint with a language model: it speaks OpenAI's chat completions on loopback, and answers as a
+test tells it to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Endpoint", "Reply", "Request", "endpoint"]
 
 @dataclass(frozen=True)
 class Request:
-    """What came."""
+    """A request that came."""
 
     path: str
     headers: dict[str, str]
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass
 class Reply:
-    """What is answered: a message of the model, or whatever else a test wants."""
+    """An answer: a message of the model, or anything else a test wants."""
 
     text: str = ""
     status: int = 200
@@ -39,11 +39,11 @@ class Reply:
     usage: Any = None
     finish: str = "stop"
     raw: bytes | None = None
-    """The whole body, in the place of a completion."""
+    """The whole body, instead of a completion."""
     hangs_up: bool = False
-    """Close the connection and say nothing."""
+    """Close the connection without an answer."""
     waits: threading.Event | None = None
-    """Say nothing before this is set."""
+    """Answer only after this is set."""
 
     def content(self) -> bytes:
         if self.raw is not None:
@@ -60,7 +60,7 @@ Script = Callable[[Request], Reply]
 
 @dataclass
 class Endpoint:
-    """Where it is, and what it was asked."""
+    """The address of an endpoint, and the requests it got."""
 
     url: str
     requests: list[Request] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Endpoint:
 
 @contextmanager
 def endpoint(*replies: Reply | str, script: Script | None = None) -> Iterator[Endpoint]:
-    """Answer requests inside the block: with these replies in turn, the last of them for ever, or as a script says."""
+    """Answer requests inside the block: with these replies in turn, the last one for ever, or as a script says."""
     said = [Reply(reply) if isinstance(reply, str) else reply for reply in replies]
     lock = threading.Lock()
 
@@ -95,7 +95,7 @@ def endpoint(*replies: Reply | str, script: Script | None = None) -> Iterator[En
                 self.end_headers()
                 self.wfile.write(content)
             except ConnectionError:
-                self.close_connection = True  # whoever asked has heard enough
+                self.close_connection = True  # the client has heard enough
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""An agent of A2A 1.0 over HTTP, as others write them: for the tests of what is carried to one. It can misbehave."""
+"""An agent of A2A 1.0 over HTTP, as others write them, for tests of tasks carried to one. It can misbehave."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class _Server(uvicorn.Server):
 
 
 class FarAgent:
-    """What it was asked, and what it does.
+    """A far agent: what it was asked, and what it does.
 
     Attributes:
         asked: (operation, parameters) of each request that it heard.
         wrong: what goes wrong with an operation, in turn: an HTTP status, `hang`, `cut` (before anything was done),
-            `lost` (the answer of what was done), `drip` (an answer without end), `gzip`, `nonsense`, an error as
+            `lost` (the answer after all was done), `drip` (an answer without end), `gzip`, `nonsense`, an error as
             (code, words), or a result.
-        does: what comes of a message: it gets the task and the message, and changes the task by `turn`. A dictionary
-            that it returns is a Message, the whole answer.
-        streams: how many are open.
+        does: handles a message: it gets the task and the message, and changes the task by `turn`. If it returns a
+            dictionary, that is a Message and the whole answer.
+        streams: how many streams are open.
         cards: how often its card was asked for.
-        knows_repeats: whether a messageId that was there before is its task.
+        knows_repeats: whether a repeated messageId returns its earlier task.
     """
 
     def __init__(self, *, binding: str = "JSONRPC", streaming: bool = True) -> None:
@@ -86,7 +86,7 @@ class FarAgent:
         return [name for name, _ in self.asked].count(operation)
 
     def turn(self, task: dict[str, Any], state: str, words: Any = "", *parts: dict[str, Any]) -> None:
-        """Have a task be in another state. Words that are no text are said as data."""
+        """Put a task into another state. Words that are no text are said as data."""
         status: dict[str, Any] = {"state": f"TASK_STATE_{state}", "timestamp": f"t{len(self._updates[task['id']])}"}
         if words:
             message = {"messageId": f"{task['id']}-{status['timestamp']}", "role": "ROLE_AGENT"}
@@ -99,7 +99,7 @@ class FarAgent:
         self._ring()
 
     async def cut_stream(self) -> None:
-        """Have the stream that is open, or is opened next, end in the middle."""
+        """End the stream that is open, or the next one, in the middle."""
         await self.until(lambda: self.streams)
         self._cuts += 1
         self._ring()
@@ -109,7 +109,7 @@ class FarAgent:
         self._changed = asyncio.Event()
 
     async def until(self, is_so: Callable[[], object]) -> None:
-        """Wait until something is so behind a request or a change."""
+        """Wait until something is true after a request or a change."""
         while not is_so():
             await self._changed.wait()
 
@@ -123,7 +123,7 @@ class FarAgent:
 
     @contextlib.asynccontextmanager
     async def listening(self, tls: SSLContext | None = None) -> AsyncIterator[FarAgent]:
-        """Listen on a port of the loopback for the time of the block."""
+        """Listen on a loopback port for the duration of the block."""
         routes = [
             Route("/.well-known/agent-card.json", self._shown),
             Route("/rpc", self._rpc, methods=["POST"]),
@@ -138,7 +138,7 @@ class FarAgent:
         server = _Server(config)
         serving = asyncio.create_task(server.serve())
         try:
-            while not server.started:  # noqa: ASYNC110 - it tells nobody
+            while not server.started:  # noqa: ASYNC110 - nothing signals its start
                 await asyncio.sleep(0.01)
             self.url = f"http{'s' if tls else ''}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             at = self.url + ("/rpc" if self.binding == "JSONRPC" else "/rest")

@@ -1,4 +1,4 @@
-"""The log in a ledger's file, read and changed behind the back of whoever owns it."""
+"""The log in a ledger's file, read and changed behind its owner's back."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def entries_of(path: Path) -> list[Entry]:
 
 
 def insert(connection: sqlite3.Connection, groups: Sequence[Sequence[Entry]], path: Path) -> None:
-    """Put groups of entries into the log, each a row."""
+    """Put groups of entries into the log, a row for each group."""
     for entries in groups:
         rows = to_rows(entries, [], BlobDirectory.beside(path)).groups
         connection.executemany(QUERIES["append_group"], rows)
 
 
 def write_entries(path: Path, groups: Sequence[Sequence[Entry]]) -> None:
-    """Have the log consist of these groups."""
+    """Replace the log with these groups."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DELETE FROM log")
         insert(connection, groups, path)
@@ -39,13 +39,13 @@ def write_entries(path: Path, groups: Sequence[Sequence[Entry]]) -> None:
 
 
 def change_entry(path: Path, lsn: int, **fields: object) -> None:
-    """Put something else into some fields of an entry."""
+    """Change some fields of an entry."""
     changed = [entry._replace(**fields) if entry.lsn == lsn else entry for entry in entries_of(path)]
     write_entries(path, [changed])
 
 
 def change_record(path: Path, kind: type[Record], change: Callable[[Record], None]) -> int:
-    """Change the first record of a kind, with the checksum that belongs to it, and return its position."""
+    """Change the first record of a kind, with a matching checksum, and return its position."""
     entry = next(entry for entry in entries_of(path) if entry.kind == kind.__name__)
     record = from_bytes(entry.body, entry.payload)
     assert isinstance(record, kind)

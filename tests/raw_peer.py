@@ -1,4 +1,4 @@
-"""A peer without an SDK, on a transport in memory: it says frames, and hears those that come."""
+"""A peer without an SDK, on a transport in memory: it sends frames, and keeps those that come."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Peer:
         self.transport: Any = None
         self.frames: list[Frame] = []
         self.messages: list[list[str]] = []
-        """What each message answered."""
+        """The requests that each message answered."""
         self.news = anyio.Event()
         self.end: str | None = None
 
@@ -72,7 +72,7 @@ async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
 
 
 async def welcomed(server: Server) -> Peer:
-    """Return a peer that has said its hello."""
+    """Return a peer that was welcomed."""
     peer = await join(server)
     peer.send(Frame("1", HELLO))
     await peer.until("welcome")

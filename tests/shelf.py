@@ -1,4 +1,4 @@
-"""What an archive in memory answers about conflicts and contexts, for the worlds of the tests."""
+"""What an archive in memory answers about conflicts and contexts, for the tests' worlds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["find_conflicts", "find_contexts", "in_front"]
 
 
 def in_front(need: Need, rows: Iterable[Row]) -> list[Row]:
-    """Return what a shell has fetched of the tasks of a need for mail: those in front that are enough."""
+    """Return the rows that a shell fetches for mail: those of the first tasks, up to the bytes that are enough."""
     known = {row.name: row for row in rows}
     found: list[Row] = []
     for task in need.tasks:
@@ -22,7 +22,7 @@ def in_front(need: Need, rows: Iterable[Row]) -> list[Row]:
 
 
 def find_conflicts(shelved: Mapping[str, ArchivedConflict], need: Need) -> list[Row]:
-    """Return what a need for one conflict, or for a page of them, finds, as the stores do."""
+    """Return the conflict, or the page of conflicts, that a need asks for, as the stores do."""
     page = need.conflicts
     if page is None:
         found = [shelved[need.conflict]] if need.conflict in shelved else []

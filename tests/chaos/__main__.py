@@ -25,7 +25,7 @@ async def chaos(
     """Follow a plan, wait until all is quiet, and judge the ledger.
 
     Raises:
-        ChaosError: something did not happen that had to, so that there is nothing to judge.
+        ChaosError: something that had to happen did not, so that there is nothing to judge.
     """
     faults: list[int] = []
     async with town(folder, agents=agents, rate=rate) as running:
@@ -58,7 +58,7 @@ async def chaos(
 
 
 def main() -> int:
-    """Run, print the table, and return 1 where something is wrong."""
+    """Run, print the table, and return 1 if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--cycles", type=int, default=300, help="faults, one after the other")
     parser.add_argument("--seed", type=int, default=1, help="the plan")

@@ -7,7 +7,7 @@ import asyncio
 from a2a import Agent, Conflict, TaskContext
 from tests.chaos.work import BRANCHES, LEAVES, TERMS, leaf_value, place_of
 
-# A handler that waits for sub-tasks keeps its slot: enough of them that a tree never waits for its own trunk.
+# A handler that waits for sub-tasks keeps its slot: there are enough that a tree never waits for its own trunk.
 agent = Agent("agent", concurrency=4_000)
 
 
@@ -21,7 +21,7 @@ async def trunk(tree: int, task: TaskContext) -> int:
     try:
         await task.context.put(place_of(tree), value, if_rev=0)
     except Conflict:
-        pass  # an attempt before this one has said it
+        pass  # an earlier attempt has written it
     return value
 
 

@@ -1,7 +1,7 @@
-"""The judge: reads the ledger's file after a run and puts every record to the simulator's checkers.
+"""The judge: reads the ledger's file after a run and passes every record to the simulator's checkers.
 
-Those that need only records are used as they are; what the client heard during the run, and when the coordinator was
-started, is compared with the records here. It knows nothing of how the processes were run.
+Checkers that need only records are used unchanged; what the client heard during the run, and when the coordinator was
+started, is compared with the records here. The judge knows nothing of how the processes were run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ FROM_RECORDS: tuple[type[Checker], ...] = (
     ModelIsLedger,
     OnlyTheIdleLeave,
 )
-"""Checkers that need no message and no connection to judge by."""
+"""Checkers that need no message and no connection."""
 _COMPARE_EVERY = 1_000
 """Records between two comparisons of the checkers' fold with the engine's."""
 _SHOWN = 20
@@ -74,7 +74,7 @@ _SHOWN = 20
 
 @dataclass(slots=True)
 class Heard:
-    """What the outside knows, to be compared with the ledger."""
+    """What is known outside the ledger, to be compared with it."""
 
     tasks: dict[str, str] = field(default_factory=dict)
     """Key to the task that was acknowledged."""
@@ -85,7 +85,7 @@ class Heard:
     faults: list[int] = field(default_factory=list)
     """When each fault came."""
     shared: dict[tuple[str, str], object] = field(default_factory=dict)
-    """(context, key) to what was written there, once."""
+    """(context, key) to the value that was written there, once."""
 
 
 @dataclass(slots=True)
@@ -96,22 +96,22 @@ class Findings:
     tasks: int = 0
     roots: int = 0
     lost: list[str] = field(default_factory=list)
-    """What was acknowledged and is not so."""
+    """What was acknowledged and is not true."""
     settled_twice: list[str] = field(default_factory=list)
     without_holder: list[str] = field(default_factory=list)
     """Results whose reporter did not hold the task."""
     unfinished: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    """What else the checkers say."""
+    """The other violations that the checkers found."""
     attempts: int = 0
     recoveries: list[tuple[float, int]] = field(default_factory=list)
     """After each restart: seconds from the start of the process to the first offer, and the tasks in its ledger."""
     running: int = 0
     """Attempts at work when a coordinator came back in time for their leases, and over before the next fault came."""
     kept: int = 0
-    """Those that ended with a result under the same fence."""
+    """Those of them that ended with a result under the same fence."""
     recalled: int = 0
-    """How often a context came back that had left memory."""
+    """How often a context that had left memory came back."""
 
     @property
     def is_sound(self) -> bool:
@@ -119,7 +119,7 @@ class Findings:
         return not (self.lost or self.settled_twice or self.without_holder or self.unfinished or self.violations)
 
     def wrong(self) -> list[str]:
-        """Return what is wrong, the first of each kind."""
+        """Return what is wrong, the first few of each kind."""
         kinds = {
             "lost": self.lost,
             "settled twice": self.settled_twice,
@@ -141,10 +141,10 @@ async def read_ledger(path: Path) -> list[Record]:
 
 
 def judge(records: Sequence[Record], heard: Heard | None = None) -> Findings:
-    """Look at every record as it became true, then at the end, then at what the outside knows."""
+    """Check every record as it became true, then the end, then what is known outside."""
     heard = heard or Heard()
     found = Findings(records=len(records))
-    # How long contexts are to stay in memory is a setting of the coordinator that was judged.
+    # How long contexts stay in memory is a setting of the coordinator that is judged.
     court = Court(Policy(linger_contexts_ms=0), FROM_RECORDS, lambda: len(records))
     court.coordinator = Coordinator(Policy())
     restarts = _Restarts(heard)
@@ -222,7 +222,7 @@ def _epochs(found: Findings, records: Sequence[Record], heard: Heard) -> None:
 
 
 class _Restarts:
-    """Follows what every start of the coordinator found at work, and how long it was until it offered again."""
+    """Follows which attempts each start of the coordinator found at work, and how long it took until the next offer."""
 
     def __init__(self, heard: Heard) -> None:
         self.recoveries: list[tuple[float, int]] = []
@@ -233,7 +233,7 @@ class _Restarts:
         """When the process that has not offered anything yet was started; 0 after its first offer."""
         self._is_in_time = False
         self._until = 0
-        """When the next fault comes: from then on it may have been that one."""
+        """When the next fault comes: from then on, that fault may have been the cause."""
         self._at_work: set[tuple[str, int]] = set()
         """Attempts that were at work at the newest start, and still are."""
 
@@ -256,6 +256,6 @@ class _Restarts:
         later = bisect_right(faults, record.at)
         self._until = faults[later] if later < len(faults) else record.at + 3_600_000
         # The time to come back is what a worker's watchdog leaves of its lease after its last heartbeat was confirmed,
-        # and a little less, for the way of the hello.
+        # and a little less, to let the hello arrive.
         self._is_in_time = record.at - self._started_at < (LEASE * 0.9 - HEARTBEAT - 0.3) * 1000
         self._at_work = {(task.id, task.fence) for task in court.model.open.values() if task.runs}

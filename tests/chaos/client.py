@@ -1,8 +1,8 @@
-"""The client of a chaos run: a number on stdin is a tree to delegate, what the coordinator says goes to stdout.
+"""The client of a chaos run: a number on stdin is a tree to delegate; what the coordinator says goes to stdout.
 
-A line is written when it is known and not before, so each is something that must never be taken back:
+A line is written only when it is certain, so each line is something that must never be taken back:
 `{"tree": 7, "task": "main-12"}` when the task was acknowledged, `{"tree": 7, "value": 28}` when its result was
-confirmed. A negative number is a single leaf, to fill a ledger with. Killed and started again, it is given the
+confirmed. A negative number is a single leaf, to fill a ledger. A client that was killed and restarted is given the
 numbers that had no value yet; the same number is the same key.
 """
 
@@ -19,7 +19,7 @@ from tests.chaos.work import TERMS, forest_of
 
 
 def say(**facts: object) -> None:
-    """Write a line in one piece: a pipe takes it whole or, where the process is killed first, not at all."""
+    """Write a line in one piece: a pipe takes it whole or, if the process is killed first, not at all."""
     os.write(sys.stdout.fileno(), (json.dumps(facts) + "\n").encode())
 
 
@@ -38,7 +38,7 @@ async def grow(client: Client, tree: int) -> None:
 
 
 async def main() -> None:
-    """Grow what is asked for until stdin ends."""
+    """Grow the trees that stdin asks for, until it ends."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     settings = a2a.LinkSettings(url=os.environ["A2A_URL"], patience=float("inf"))

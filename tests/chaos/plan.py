@@ -1,4 +1,4 @@
-"""What is done to whom, drawn from the seed before anything runs: the same seed is the same plan."""
+"""The faults and their targets, drawn from the seed before anything runs: the same seed is the same plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fault:
     """One fault."""
 
     results: int
-    """It comes when this many trees have been finished since the last one was over."""
+    """It comes when this many trees have finished since the last fault was over."""
     kind: str
     """`kill`: SIGKILL and a new process at once. `stop`: SIGSTOP, and SIGCONT after `seconds`."""
     target: str

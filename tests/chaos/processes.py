@@ -1,6 +1,6 @@
-"""One place where processes do the same job one after the other: started, killed, stopped and resumed by their pid.
+"""A post, where processes do the same job one after the other: started, killed, stopped and resumed by their pid.
 
-It knows nothing of what they do. The run has one for the coordinator, for the client and for each agent.
+It knows nothing of what they do. A run has one for the coordinator, one for the client and one for each agent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from a2a import tether
 __all__ = ["BOUND", "ChaosError", "Post"]
 
 BOUND = 60.0
-"""Seconds for anything that should take one or two: a machine that others use as well may be slow."""
+"""Seconds for anything that should take one or two: a machine that is shared may be slow."""
 PROJECT = Path(__file__).parents[2]
 
 
 class ChaosError(Exception):
-    """The run cannot go on: something did not happen that had to."""
+    """The run cannot go on: something that had to happen did not."""
 
 
 class Post:
@@ -32,7 +32,7 @@ class Post:
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.under: tuple[str, ...] = ()
-        """What the next process is started under: a tracer that leaves it a child of this one."""
+        """A tracer to start the next process under, which leaves that a child of this process."""
         self.log = folder / f"{name.replace('/', '-')}.log"
         self.starts = 0
         self._arguments = arguments
@@ -46,7 +46,7 @@ class Post:
         return self._process
 
     async def start(self) -> None:
-        """Start the next process; its stderr is added to the log. It ends with this one, however that ends."""
+        """Start the next process; its stderr is added to the log. It ends with this process, however this one ends."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.under,
@@ -61,7 +61,7 @@ class Post:
         self.starts += 1
 
     async def line(self) -> bytes:
-        """Return the next line of its stdout; nothing when it has ended."""
+        """Return the next line of its stdout; empty when it has ended."""
         assert self.process.stdout is not None, "started with a pipe"
         return await self.process.stdout.readline()
 
@@ -79,19 +79,19 @@ class Post:
         await self.process.wait()
 
     def stop(self) -> None:
-        """Take the processor away from it."""
+        """Stop it with SIGSTOP."""
         self._expect_running()
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Give it back."""
+        """Resume it."""
         self.process.send_signal(signal.SIGCONT)
 
     async def end(self, *, by_signal: bool = True) -> None:
-        """Have it end by itself: its stdin is closed, and where that means nothing to it, it gets SIGTERM.
+        """Have it end by itself: close its stdin, and send it SIGTERM if it does not end at that.
 
         Raises:
-            ChaosError: it did not, or not well.
+            ChaosError: it did not end, or failed.
         """
         self._expect_running()
         assert self.process.stdin is not None, "started with a pipe"
@@ -107,7 +107,7 @@ class Post:
             raise ChaosError(f"{self.name} ended with {code}{self.last_words()}")
 
     async def clear_away(self) -> None:
-        """Kill what still runs, in whatever state it is."""
+        """Kill the process if it still runs, in whatever state it is."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()

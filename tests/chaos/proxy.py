@@ -1,6 +1,6 @@
-"""A TCP proxy on loopback that can do to a connection what networks do: cut it, or go on and say nothing.
+"""A TCP proxy on loopback that treats connections as networks do: it cuts them, or keeps them and drops everything.
 
-It knows nothing of what passes. Tests put it between a peer and the coordinator.
+It knows nothing of the bytes. Tests put it between a peer and the coordinator.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Direction = Literal["up", "down"]
 
 
 class Proxy:
-    """Connections to one port, passed on to another, with what is to happen to them."""
+    """Passes connections to one port on to another, with the faults planned for them."""
 
     def __init__(self, port_behind: int) -> None:
         self.port = 0
         self.connections = 0
-        """How many have come so far."""
+        """How many connections have come so far."""
         self.changed = asyncio.Event()
-        """Set at every connection that comes; whoever waits clears it first."""
+        """Set at every new connection; a waiter clears it first."""
         self._behind = port_behind
         self._left: dict[Direction, int] = {}
         self._lines: list[_Line] = []
 
     def swallow(self, *directions: Direction) -> None:
-        """From now on drop what goes there on the connections there are; both ends of them stay open."""
+        """From now on drop bytes in these directions on the current connections; both ends of them stay open."""
         for line in self._lines:
             line.swallowed.update(directions)
 
     def cut_next_after(self, octets: int, direction: Direction) -> None:
-        """Cut the next connection when so many bytes have passed in one direction."""
+        """Cut the next connection when this many bytes have passed in one direction."""
         self._left = {direction: octets}
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,7 +91,7 @@ class _Line:
 
 @asynccontextmanager
 async def proxy(port_behind: int) -> AsyncIterator[Proxy]:
-    """Run a proxy for the time of the block."""
+    """Run a proxy for the duration of the block."""
     running = Proxy(port_behind)
     server = await asyncio.start_server(running._accept, "127.0.0.1", 0)
     running.port = server.sockets[0].getsockname()[1]

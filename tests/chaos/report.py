@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""The table printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def table(plan: Sequence[Fault], found: Findings, load_seconds: float, asked_rate: float) -> str:
-    """Return what was done and what came of it."""
+    """Return the faults and the findings as a table."""
     kinds = Counter(f"{fault.kind} {fault.target.partition('/')[0]}" for fault in plan)
     rows = [
         ("cycles", str(len(plan))),

@@ -1,6 +1,6 @@
-"""A run: a load that goes on, one fault after the other, and then quiet until everything has come to its end.
+"""A run: a continuous load, one fault after the other, and then quiet until everything has ended.
 
-What the run knows of the work is what the client said; what became of it is judged from the ledger by `audit`.
+All that the run knows of the work is what the client said; `audit` judges the rest from the ledger.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .work import LINGER_CONTEXTS, TASKS_IN_TREE, leaf_value, tree_value
 __all__ = ["Book", "Town", "town"]
 
 _OPEN_MAX = 300
-"""Trees under way: while the coordinator is away the load waits instead of growing for ever."""
+"""Trees under way: while the coordinator is away, the load waits instead of growing for ever."""
 _FILL_OPEN = 400
 
 
 @dataclass(slots=True)
 class Book:
-    """What the client said, which is what nobody may take back."""
+    """What the client said, which nobody may take back."""
 
     asked: set[int] = field(default_factory=set)
     """Trees that were asked for."""
@@ -38,7 +38,7 @@ class Book:
     values: dict[int, int] = field(default_factory=dict)
     """Tree to the result that was confirmed."""
     contradictions: list[str] = field(default_factory=list)
-    """What was said twice, and differently."""
+    """Trees for which the client said two different things, or a wrong value."""
 
     @property
     def open(self) -> set[int]:
@@ -46,7 +46,7 @@ class Book:
         return self.asked - self.values.keys()
 
     def note(self, line: bytes) -> bool:
-        """Write down what the client said; return whether a tree has come to its end."""
+        """Note what the client said; return whether a tree has finished."""
         said = json.loads(line)
         tree = said["tree"]
         if "task" in said:
@@ -84,20 +84,20 @@ class Town:
             name: Post(name, ("-m", "tests.chaos.agent", "--name", name), folder, environment) for name in names
         }
         self.load_seconds = 0.0
-        """How long the load has been on."""
+        """Seconds that the load has been on."""
         self._finished = 0
         self._news = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
 
     @property
     def posts(self) -> list[Post]:
-        """Everybody, in the order of their arrival."""
+        """All posts, in the order of their start."""
         return [self.coordinator, *self.agents.values(), self.client]
 
     # Starting and ending ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start everybody."""
+        """Start all processes."""
         await self.start_coordinator()
         for agent in self.agents.values():
             await agent.start()
@@ -116,7 +116,7 @@ class Town:
             raise ChaosError(f"the coordinator ended at its start{self.coordinator.last_words()}")
 
     async def start_client(self) -> None:
-        """Start a client, which goes on where the last one was."""
+        """Start a client, which continues where the last one stopped."""
         await self.client.start()
         self._listening = asyncio.create_task(self._listen())
         for tree in sorted(self.book.open):
@@ -128,7 +128,7 @@ class Town:
             self._news.set()
 
     async def end(self) -> None:
-        """Have everybody end by themselves: the client, the agents, the coordinator."""
+        """Have all processes end by themselves: the client, the agents, the coordinator."""
         for post in reversed(self.posts):
             await post.end(by_signal=post is not self.client)
 
@@ -155,7 +155,7 @@ class Town:
             self.load_seconds += time.monotonic() - begun
 
     async def fill(self, tasks: int) -> None:
-        """Have the ledger hold this many tasks before it begins."""
+        """Have the ledger hold this many tasks before the run begins."""
         for number in range(1, tasks + 1):
             while len(self.book.open) >= _FILL_OPEN:
                 await self._next()
@@ -168,13 +168,13 @@ class Town:
             await self._next()
 
     async def finish(self, trees: int) -> None:
-        """Wait until this many more trees have come to their end."""
+        """Wait until this many more trees have finished."""
         due = self._finished + trees
         while self._finished < due:
             await self._next()
 
     async def _next(self) -> None:
-        """Wait for the next word of the client."""
+        """Wait for the client's next line."""
         self._news.clear()
         try:
             async with asyncio.timeout(BOUND):
@@ -186,7 +186,7 @@ class Town:
     # Faults -----------------------------------------------------------------------------------------------------------
 
     async def strike(self, fault: Fault) -> None:
-        """Do what the plan says, and set it right again."""
+        """Carry out a fault, and undo it."""
         post = next(post for post in self.posts if post.name == fault.target)
         if fault.kind == "stop":
             post.stop()
@@ -206,8 +206,8 @@ class Town:
 
 @asynccontextmanager
 async def town(folder: Path, *, agents: int, rate: float) -> AsyncIterator[Town]:
-    """Run the processes for the time of the block; whatever still runs at its end is killed, by its pid."""
-    # Agents and clients find tokens by the address, so two runs at once must not share a folder.
+    """Run the processes for the duration of the block; those still running at its end are killed, by pid."""
+    # Agents and clients find tokens by the address, so two concurrent runs must not share a folder.
     os.makedirs(folder / "state", mode=0o700, exist_ok=True)  # noqa: PTH103 - the mode is for both
     running = Town(folder, agents, rate)
     try:

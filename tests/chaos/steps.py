@@ -1,7 +1,7 @@
 """One task from its delegation to its confirmation, with the coordinator killed at the N-th system call of a kind.
 
-Between two system calls nothing changes outside the process, so all N are all the moments at which it can die. Each
-time it is started again on the same ledger, the peers finish what they began, and the ledger is judged.
+Between two system calls nothing changes outside the process, so all N together are all the moments at which it can die.
+Each time it is started again on the same ledger, the peers finish what they began, and the ledger is judged.
 `python -m tests.chaos.steps` walks through all of them. Needs `strace`.
 """
 
@@ -32,7 +32,7 @@ CALLS: Mapping[str, str] = {
     "page": "pwrite64",
     "sync": "fdatasync",
 }
-"""What a coordinator does to the world: it speaks, it writes into its ledger's file, it has that made durable."""
+"""The system calls with which a coordinator affects the world: it sends, writes its ledger's file, and syncs it."""
 
 
 def why_not() -> str | None:
@@ -43,7 +43,7 @@ def why_not() -> str | None:
 
 
 class Rehearsal:
-    """The same scenario, played as often as wanted on a ledger that has seen nothing, by peers it never met."""
+    """The same scenario, played any number of times on a fresh ledger, by peers it has never met."""
 
     def __init__(self, folder: Path) -> None:
         self._stage, self._store = folder / "stage", folder / "store"
@@ -67,7 +67,7 @@ class Rehearsal:
         self._stage.rename(self._store)
 
     async def play(self, calls: str, number: int) -> tuple[bool, Findings]:
-        """Play the scenario with a coordinator that dies at a call; return whether it did, and how the ledger is."""
+        """Play the scenario with a coordinator that dies at a call; return whether it died, and the findings."""
         shutil.rmtree(self._stage, ignore_errors=True)
         shutil.copytree(self._store, self._stage)
         coordinator, heard = self._coordinator(), Heard()
@@ -83,7 +83,7 @@ class Rehearsal:
                     coordinator.process.terminate()
                 if await dying == 0:
                     return False, judge(await read_ledger(self._ledger), heard)
-                # At work or on its way out: whoever starts it next has to find everything.
+                # At work or on its way out: the next process has to find everything.
                 await coordinator.start()
                 await coordinator.line()
                 try:
@@ -96,7 +96,7 @@ class Rehearsal:
         return True, judge(await read_ledger(self._ledger), heard)
 
     async def begin(self, calls: str, number: int) -> tuple[bool, Findings]:
-        """Do the same with a coordinator that has no ledger yet and makes one; nobody comes to see it."""
+        """Do the same with a coordinator that has no ledger yet and makes one; no peer connects."""
         shutil.rmtree(self._stage, ignore_errors=True)
         self._stage.mkdir()
         coordinator = self._coordinator()
@@ -119,7 +119,7 @@ class Rehearsal:
         return Post("coordinator", (*command, "--ready-json"), self._stage, self._environment)
 
     async def _play(self, heard: Heard) -> None:
-        """Delegate, offer, report, confirm; what was acknowledged is written down as soon as it is."""
+        """Delegate, offer, report, confirm; note what was acknowledged as soon as it is."""
         key, settings = "scenario", LinkSettings(url=self._url, patience=float("inf"))
         serving = asyncio.create_task(self._agent.run(settings=settings))
         try:
@@ -135,8 +135,8 @@ class Rehearsal:
 
 
 def _tracer(calls: str, number: int) -> tuple[str, ...]:
-    # -D leaves the coordinator our own child. Calls are counted for each thread: one of them sends, another one writes.
-    # Not --seccomp-bpf, which is faster: with it some versions of strace do not count right.
+    # -D leaves the coordinator our own child. Calls are counted per thread: one thread sends, another one writes.
+    # Not the faster --seccomp-bpf: some versions of strace do not count correctly with it.
     inject = f"inject={calls}:signal=KILL:when={number}"
     return ("strace", "-D", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}", "-e", inject)
 
@@ -147,7 +147,7 @@ async def double(number: int) -> int:
 
 
 async def walk(every: int) -> int:
-    """Walk through all steps, or each so many, and return 1 where one went wrong."""
+    """Walk through all steps, or every N-th, and return 1 if one went wrong."""
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="a2a-steps-") as folder:
         rehearsal = Rehearsal(Path(folder))

@@ -1,4 +1,4 @@
-"""The work of a chaos run: trees three tasks deep, what comes of them, and the terms on which they are delegated.
+"""The work of a chaos run: trees three tasks deep, their values, and the terms on which they are delegated.
 
 The agent, the client and the judge share it; it knows nothing of processes.
 """
@@ -27,18 +27,18 @@ LEASE = 4.0
 """Long enough for a coordinator to come back before the lease is over, short enough to be stopped for longer."""
 HEARTBEAT = 1.0
 LINGER_CONTEXTS = 0.5
-"""Seconds a context stays in memory when its trees are grown: it is away when the next one is begun."""
+"""Seconds a context stays in memory after its trees are grown: it has left when the next tree begins."""
 _FORESTS = 25
 TERMS: dict[str, Any] = {
     "timers": {"heartbeat": HEARTBEAT, "lease": LEASE, "offer": 2.0},
-    # A task that is lost this often was not unlucky: what is tried here is that none is given up.
+    # A task lost this often was not just unlucky: the run tests that none is given up.
     "losses": 1000,
     "attempts": 1000,
 }
 
 
 def leaf_value(tree: int, branch: int, leaf: int) -> int:
-    """Return what a leaf has to come to."""
+    """Return the value that a leaf has to have."""
     return tree * 1_000 + branch * 10 + leaf
 
 
@@ -48,10 +48,10 @@ def forest_of(tree: int) -> str:
 
 
 def place_of(tree: int) -> str:
-    """Return the key in its context under which a tree says what it came to."""
+    """Return the key in its context under which a tree's value is written."""
     return f"trees/{tree}"
 
 
 def tree_value(tree: int) -> int:
-    """Return what a whole tree has to come to."""
+    """Return the value that a whole tree has to have."""
     return sum(leaf_value(tree, branch, leaf) for branch in range(BRANCHES) for leaf in range(LEAVES))

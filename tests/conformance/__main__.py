@@ -12,7 +12,7 @@ from .wrong import WRONG, Wrong
 
 
 def main() -> int:
-    """Run the table, print what came of it, and return 1 where a wrong peer was not found."""
+    """Run the table, print the outcomes, and return 1 if a wrong peer was not found."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these; all where none is named")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")

@@ -1,4 +1,4 @@
-"""The suite, and the implementations it is tried on here."""
+"""The implementations that these tests run the suite on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def some(known: Sequence[Case]) -> list[Case]:
 
 
 def unmet(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what did not pass, in words."""
+    """Return the cases that did not pass, as texts."""
     return [
         f"{outcome.case.id}: {outcome.status}: {outcome.detail}"
         for outcome in outcomes
@@ -34,6 +34,6 @@ def unmet(outcomes: Sequence[Outcome]) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def from_the_tree(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """What a case starts is the code of this tree, and nothing of the surroundings leads anywhere else."""
+    """Have each case start the code of this tree, whatever the environment says."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(request.config.rootpath), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv("A2A_TOKEN", raising=False)

@@ -30,23 +30,23 @@ _CASES = 4
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of one wrong peer."""
+    """What the suite found about one wrong peer."""
 
     wrong: Wrong
     by: tuple[str, ...]
-    """Cases that failed and name what is broken."""
+    """Cases that failed and are about a broken requirement."""
     missing: tuple[str, ...]
-    """Requirements that are broken and that no case which failed is about."""
+    """Broken requirements that no failed case is about."""
     others: tuple[str, ...]
     """Other cases that failed."""
     tried: int
     seconds: float
     detail: str = ""
-    """Why it could not be tried, or what was seen."""
+    """Why the peer could not be tried, or what the first failure says."""
 
     @property
     def is_found(self) -> bool:
-        """Whether the suite names all that is broken, of a peer that otherwise does something."""
+        """Whether the suite names all that is broken, of a peer that otherwise works."""
         return not self.missing and len(self.by) + len(self.others) < self.tried
 
 
@@ -61,7 +61,7 @@ class Commands:
 
 
 def commands(tree: Path) -> Commands:
-    """Return the command lines that run the code of this tree, and no other that lies about."""
+    """Return the command lines that run the code of this tree and no other."""
     # Without -P the working directory would come before the variable.
     python = f"env PYTHONPATH={tree} {sys.executable} -P -m"
     return Commands(
@@ -72,7 +72,7 @@ def commands(tree: Path) -> Commands:
 
 
 async def play(role: Role, tree: Path, chosen: list[Case]) -> list[Outcome]:
-    """Try cases on what a tree has for a role."""
+    """Try cases on a tree's implementation of a role."""
     known = commands(tree)
     if role is Role.COORDINATOR:
         token, operator_token = f"{known.state}/token", f"{known.state}/operator-token"
@@ -85,7 +85,7 @@ async def play(role: Role, tree: Path, chosen: list[Case]) -> list[Outcome]:
 
 
 async def judge(wrong: Wrong, *, whole: bool = False) -> Judged:
-    """Make the copy with the bug, and have the suite try it: in the areas of the row, or with all it has."""
+    """Make the copy with the bug, and have the suite try it: in the areas of the row, or with all cases."""
     started = time.monotonic()
     chosen = selected(cases(wrong.role), () if whole else wrong.tried)
     with tempfile.TemporaryDirectory(prefix="a2a-wrong-", ignore_cleanup_errors=True) as folder:
@@ -117,7 +117,7 @@ def _plant(wrong: Wrong, copy: Path) -> None:
 
 
 async def judge_all(rows: Iterable[Wrong], *, whole: bool = False, jobs: int = 2) -> AsyncIterator[Judged]:
-    """Judge many, `jobs` at a time, and yield what came of each as it is known."""
+    """Judge many peers, `jobs` at a time, and yield each judgement as it is known."""
     room = asyncio.Semaphore(jobs)
 
     async def one(wrong: Wrong) -> Judged:
