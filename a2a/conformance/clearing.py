@@ -48,7 +48,7 @@ class Cleared:
 
 
 async def clear(settings: Settings, *, within: float = CLEARING_SECONDS) -> Cleared:
-    """End what the agents of a run left open, have them forgotten, and return what was done. Never fails.
+    """End what the agents of a run left open, and have them forgotten. A failure is returned, never raised.
 
     An agent stays while something of its own is open (REG-7): a task it delegated, a conflict it is party to, a claim.
     The agent that asks for all this stays in any case, under the name with which the run greeted the coordinator.

@@ -1,7 +1,7 @@
 """One connection of the suite, on either side: what is sent, what comes, and what must not come.
 
-Nothing here waits for a time to pass. The suite waits with a bound for what has to come. It knows that something did
-not come from the answer to a later frame.
+Nothing here waits for a time to pass. The suite waits with a bound for what has to come; the answer to a later frame
+shows that something did not come.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Conversation:
     # What comes in ----------------------------------------------------------------------------------------------------
 
     async def take(self, kind: str, /, *, within: float | None = None, **match: Any) -> Frame:
-        """Return the first frame of this kind, come or coming, whose envelope or body has these values.
+        """Return the first frame of this kind, here or still to come, whose envelope or body has these values.
 
         Raises:
             Missed: none came in time, or the connection ended.

@@ -133,7 +133,7 @@ class _Found:
 
 
 def breaches(frame: Frame, encoding: str, role: Role) -> list[Breach]:
-    """Return where a frame does not fit the schema of its kind; if its kind is unknown, of the envelope."""
+    """Return the breaches of a frame: of the schema of its kind, or of the envelope if its kind is unknown."""
     if frame.get("kind") == NO_FRAME:
         return [Breach("a message", "", "of whole frames (WIRE-2, WIRE-12)", str(frame.body.get("detail")))]
     kind = frame["kind"] if isinstance(frame.get("kind"), str) else ""

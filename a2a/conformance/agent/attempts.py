@@ -90,7 +90,7 @@ async def sends_heartbeats_while_it_works(under: UnderTest) -> None:
     await line.take("task.heartbeat", task=offer.task, fence=offer.fence)
     ends = time.monotonic() + 2.0
     for _ in range(4):
-        # The bound holds for all four together: one each would allow ten times the interval or more.
+        # One bound for all four: two seconds each would allow beats at ten times the interval.
         left = max(0.001, ends - time.monotonic())
         await line.take("task.heartbeat", task=offer.task, fence=offer.fence, within=left)
 

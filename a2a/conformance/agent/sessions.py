@@ -69,7 +69,7 @@ async def says_hello_first(under: UnderTest) -> None:
 
 @agent("HELLO-2")
 async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
-    """At a welcome with a version beyond those of the hello, the agent ends the connection."""
+    """The agent ends the connection at a welcome with a version beyond those of its hello."""
     await under.start()
     line = await under.line(version="9.0")
     await line.ended()
@@ -216,7 +216,7 @@ async def passes_over_a_kind_it_does_not_know(under: UnderTest) -> None:
 
 @agent("WIRE-8", also=("WIRE-11",))
 async def takes_null_for_absent(under: UnderTest) -> None:
-    """An offer with `null` in fields of envelope and body that it leaves open is done like any other."""
+    """An offer with `null` in optional fields of envelope and body is done like any other."""
     line = await begun(under)
     entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "x"))
     entry["body"] |= dict.fromkeys(("deadlineMs", "parent", "checkpoint", "dossier", "budget"))
@@ -236,7 +236,7 @@ async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
 
 @agent("WIRE-7")
 async def gives_up_over_a_kind_that_must_be_understood(under: UnderTest) -> None:
-    """At a frame of an unknown kind with `must: true`, the agent ends the connection."""
+    """The agent ends the connection at a frame of an unknown kind with `must: true`."""
     line = await begun(under)
     await line.send("no.such.kind", must=True)
     await line.ended()

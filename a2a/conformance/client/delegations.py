@@ -106,7 +106,7 @@ async def says_hello_first(under: UnderTest) -> None:
 
 @client("HELLO-2")
 async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
-    """At a welcome with a version beyond those of the hello, the client ends the connection."""
+    """The client ends the connection at a welcome with a version beyond those of its hello."""
     await under.start()
     line = await under.line(version="9.0")
     await line.ended()
@@ -258,7 +258,7 @@ async def answers_pings(under: UnderTest) -> None:
 
 @client("RPC-3", also=("WIRE-2",))
 async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
-    """Half a review and the end of the connection do nothing; the whole one on the next connection is confirmed."""
+    """Half a review and the end of the connection do nothing; the whole review on the next connection is confirmed."""
     line, delegation = await delegated(under)
     await created(line, delegation)
     entry = line.frame("task.review", mseq=1, **review_of())

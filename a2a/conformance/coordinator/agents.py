@@ -73,7 +73,7 @@ async def lists_agents_by_id_with_those_that_are_away(under: Coordinator) -> Non
 
 @coordinator("REG-3")
 async def tells_a_watching_find_who_comes_and_goes(under: Coordinator) -> None:
-    """A find with `watch` is told when an agent joins, changes and leaves, with the find's id in `re`."""
+    """A find with `watch` gets an event when an agent joins, changes or leaves, with the find's id in `re`."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     watch = await client.send("agent.find", filter={"skill": skill}, watch=True)
     await client.reply(watch)
@@ -89,7 +89,7 @@ async def tells_a_watching_find_who_comes_and_goes(under: Coordinator) -> None:
 
 @coordinator("REG-4")
 async def replaces_what_an_update_gives(under: Coordinator) -> None:
-    """An update of the labels replaces them all, not card or status; an update of an agent without a card fails."""
+    """An update of the labels replaces all of them, not card or status; for an agent without a card it fails."""
     skill, name, client = under.skill(), under.name("worker"), await under.peer()
     worker = await under.peer(name, skills=(skill,), labels={"a": "1", "b": "2"})
     answer = await worker.request("agent.update", labels={"c": "3"})
@@ -272,7 +272,7 @@ async def goes_by_no_number_of_a_forgotten_mailbox(under: Coordinator) -> None:
 
 @coordinator("REG-7")
 async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator) -> None:
-    """`denied` for an agent that is connected, was offered a task, worked on one, delegated one or has a claim."""
+    """It is `denied` for an agent that is connected, has an offer, worked on a task, delegated one or has a claim."""
     skill, operator = under.skill(), await under.operator()
     name, who, owner = under.name("worker"), under.name("client"), under.name("owner")
     worker, client, claiming = await under.peer(name, skills=(skill,)), await under.peer(who), await under.peer(owner)

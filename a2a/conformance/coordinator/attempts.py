@@ -158,7 +158,7 @@ async def a_question_is_known_by_its_number(under: Coordinator) -> None:
 
 @coordinator("ASK-2", also=("ASK-7", "ASK-8", "LEASE-7"))
 async def a_question_of_an_attempt_before_is_known(under: Coordinator) -> None:
-    """Repeated by the next attempt it is `ok` and asks nobody; the number of a withdrawn question is free."""
+    """A question repeated by the next attempt is `ok` and asks nobody; the number of a withdrawn question is free."""
     client, worker, offer = await begun(under, timers=LONG)
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
     await client.take("task.ask", task=offer.task, askNo=1)
@@ -391,7 +391,7 @@ async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
 
 @coordinator("HAND-1", also=("WATCH-4",))
 async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
-    """The named agent gets it, even if others are idle, with the note in its dossier; the earlier fence is spent."""
+    """The named agent gets the task, even if others are idle, with the note in the dossier; the old fence is spent."""
     client, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     wanted = await under.peer(skills=(skill,))
@@ -412,7 +412,7 @@ async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
 
 @coordinator("HAND-1", also=("HAND-2",))
 async def a_hand_off_says_what_the_next_agent_must_be(under: Coordinator) -> None:
-    """With `requires` it goes to an agent that meets it; if none does it is refused. A repeat is `ok`."""
+    """With `requires` the task goes to an agent that meets it; if none does, it is refused. A repeat is `ok`."""
     _, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     other = await under.peer(skills=(skill,))

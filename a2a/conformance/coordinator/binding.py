@@ -219,7 +219,7 @@ async def what_a_message_says_beside_its_parts_is_bounded(under: Coordinator) ->
 
 @coordinator("BIND-6", also=("BIND-18",))
 async def a_message_again_is_for_the_skill_of_its_task(under: Coordinator) -> None:
-    """A repeat with its skill left out is -32600, as another message for its task, however many skills there are."""
+    """A repeat without its skill is for its task's skill, even if agents have several: -32600, as another message."""
     one, two = under.skill("one"), under.skill("two")
     await under.peer(skills=(one, two))
     client = await under.peer()
@@ -342,7 +342,7 @@ async def a_message_to_a_task_at_work_is_a_word(under: Coordinator) -> None:
 
 @coordinator("BIND-8", also=("BIND-13", "BIND-14", "AUTH-5", "ERR-5"))
 async def a_message_to_a_task_may_be_refused(under: Coordinator) -> None:
-    """-32001 for no task, -32602 with another context, -32600 `forbidden` for a stranger, -32004 for an ended task."""
+    """It is -32001 for no task, -32602 in another context, -32600 `forbidden` for a stranger, -32004 after the end."""
     skill = under.skill()
     worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     task = await send(client, message(under, skill))

@@ -172,7 +172,7 @@ async def a_stream_may_begin_behind_nothing(under: Coordinator) -> None:
 
 @coordinator("BIND-17", also=("BIND-13",))
 async def a_stream_may_be_refused(under: Coordinator) -> None:
-    """-32001 for no task, -32602 from a generation that does not exist, -32004 for a task that has ended."""
+    """It is -32001 for no task, -32602 from a generation that does not exist, -32004 for a task that has ended."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     task = await send(client, message(under, skill))

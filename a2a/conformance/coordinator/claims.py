@@ -177,7 +177,7 @@ async def a_claim_is_known_by_its_number(under: Coordinator) -> None:
 
 @coordinator("CLAIM-4", also=("RPC-4",))
 async def a_repeat_tells_how_the_claim_stands_now(under: Coordinator) -> None:
-    """In another mode it is a mismatch; in line it tells its current position, held the time that is left."""
+    """A repeat in another mode is a mismatch; one in line tells its current position, a held one its time left."""
     name, (one, two, three) = under.name("a"), [await under.peer() for _ in range(3)]
     answer = await claim(one, 1, name, ttlMs=600_000)
     check((await claim(one, 1, shared(name))).code == "idempotency_mismatch", "error idempotency_mismatch", answer)
@@ -313,7 +313,8 @@ async def only_its_holder_gives_a_claim_back(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6")
 async def a_claim_is_given_back_by_its_number(under: Coordinator) -> None:
-    """A claim is released by its number, held or in line, without a notice; both number and fence, or neither, fail."""
+    """A claim, held or in line, is released by its number without a notice; to name both number and fence, or neither,
+    is `malformed`."""
     name, (one, two, three) = under.name("a"), [await under.peer() for _ in range(3)]
     fence = await granted(one, 1, name)
     await queued(two, 1, name)
@@ -368,7 +369,8 @@ async def a_claim_ends_with_its_time_and_not_with_its_connection(under: Coordina
 
 @coordinator("CLAIM-7")
 async def a_claim_without_a_time_has_one(under: Coordinator) -> None:
-    """It is a minute without a task, none with one; a renewal without a time takes the last; only the holder renews."""
+    """Without `ttlMs` a claim has a minute, or no limit if it is for a task; a renewal without one repeats the last;
+    only the holder renews."""
     skill, (peer, thief, client) = under.skill(), [await under.peer() for _ in range(3)]
     worker = await under.peer(skills=(skill,))
     answer = await claim(peer, 1, under.name("a"))
@@ -412,7 +414,7 @@ async def the_time_of_a_claim_begins_with_its_grant(under: Coordinator) -> None:
 
 @coordinator("CLAIM-8")
 async def a_claim_is_for_an_attempt_or_for_none(under: Coordinator) -> None:
-    """A task without a fence, or a fence alone, is malformed, no task `not_found`; one's own claims conflict."""
+    """A claim with only a task or only a fence is malformed, for no task `not_found`; one's own claims conflict."""
     skill, name = under.skill(), under.name("a")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
@@ -430,7 +432,7 @@ async def a_claim_is_for_an_attempt_or_for_none(under: Coordinator) -> None:
 
 @coordinator("CLAIM-8", also=("LEASE-1", "LEASE-8", "WAIT-1"))
 async def a_tasks_claim_outlasts_a_lease_that_lapses(under: Coordinator) -> None:
-    """It is held while nobody else has the task; a claim under the lapsed fence revives the attempt."""
+    """A task's claim is held while no other agent has the task; a claim under the lapsed fence revives the attempt."""
     skill, name = under.skill(), under.name("a")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 600, "offerMs": 60_000, "heartbeatMs": 200}
@@ -544,7 +546,7 @@ async def a_higher_priority_calls_a_willing_holder_back(under: Coordinator) -> N
 
 @coordinator("CLAIM-10")
 async def nobody_is_called_back_where_one_would_stay(under: Coordinator) -> None:
-    """Of two sharers neither is called back while one is not preemptible; then the other is. An equal calls nobody."""
+    """Of two sharers neither is called back while one is not preemptible; then the other is. An equal recalls none."""
     name, (one, two, high, equal) = under.name("a"), [await under.peer() for _ in range(4)]
     await granted(one, 1, shared(name), preemptible=True, priority=3)
     stays = await granted(two, 1, shared(name), priority=3)
@@ -642,7 +644,7 @@ async def the_youngest_of_the_lowest_priority_gives_up(under: Coordinator) -> No
 
 @coordinator("WAIT-3", also=("CLAIM-4", "WAIT-2"))
 async def a_circle_is_told_step_by_step(under: Coordinator) -> None:
-    """Each step says who waits for whom, for which of its names and with which wants; so does a repeat."""
+    """Each step says who waits for whom, for which name and with what it wants; so does a repeat."""
     root, b = under.name("a"), under.name("b")
     one, two = await under.peer(), await under.peer()
     await granted(one, 1, f"{root}/x")

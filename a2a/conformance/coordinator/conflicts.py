@@ -220,7 +220,8 @@ async def a_rung_says_all_that_it_needs(under: Coordinator) -> None:
 
 @coordinator("RUNG-1", also=("RUNG-4",))
 async def what_each_counting_rung_asks_for(under: Coordinator) -> None:
-    """More than a quorum decides; a lead below the margin and half of the weight do not; the first answer wins last."""
+    """More equal answers than the quorum decide; a lead below the margin or half of the weight does not;
+    `first_wins` takes the first answer."""
     for rung, answers, expected in (
         ({"strategy": "quorum", "k": 2}, ("x", "x", "x", "y"), "x"),
         ({"strategy": "plurality", "margin": 2}, ("x", "x", "y"), None),
@@ -316,7 +317,7 @@ async def a_class_is_what_equals_its_first_member(under: Coordinator) -> None:
 @coordinator("COMPARE-3")
 async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> None:
     """Two equal answers win over one that is not JSON; two that are not JSON and differ decide nothing."""
-    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1])):  # after both it may come too late
+    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1])):  # as the third it might come too late
         group = await Group.of(under, comparator="set", policy=ladder("majority", "abort"))
         await group.answer(*answers)
         check(sorted(await group.reviewed()) == [1, 2], f"the two equal ones of {answers}", "")
@@ -347,7 +348,7 @@ async def hostile_answers_hold_nobody_up(under: Coordinator) -> None:
 
 @coordinator("COMPARE-4", also=("RUNG-3",))
 async def an_agent_is_asked_whether_answers_are_the_same(under: Coordinator) -> None:
-    """With `agent:SKILL` an agent gets both candidates without their authors; its verdict puts them into one class."""
+    """With `agent:SKILL` an agent gets both candidates without their authors; its answer puts them into one class."""
     comparing = under.skill("compare")
     judge = await under.peer(skills=(comparing,))
     group = await Group.of(under, 2, k=2, comparator=f"agent:{comparing}", policy=ladder("majority", "abort"))
@@ -507,7 +508,7 @@ async def a_persons_word_takes_effect_at_once(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-16", needs=(Need.OPERATOR,), also=("CTX-10",))
 async def a_result_on_what_moved_is_not_voted_on(under: Coordinator) -> None:
-    """A vote on a conflict by rule `c3` is refused; the delegator's confirm ends it, in favor of the result."""
+    """A vote on a conflict by rule `c3` is refused; the delegator's confirm ends it, for the result."""
     context, skill, operator = under.name("context"), under.skill(), await under.operator()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     for rev in range(2):
@@ -681,7 +682,7 @@ async def who_is_asked_has_a_share_of_what_a_rung_may_cost(under: Coordinator) -
 
 @coordinator("RUNG-8", also=("CONFLICT-9",))
 async def a_rung_that_has_used_its_limit_is_over(under: Coordinator) -> None:
-    """One judge uses all that the rung may cost: the other is told to stop, and the next rung is tried."""
+    """One judge uses up the rung's limit: the other is told to stop, and the next rung is tried."""
     judging = under.skill("judge")
     judge = await under.peer(skills=(judging,))
     rung = {"strategy": "judge", "skill": judging, "costMicro": 10}
@@ -815,7 +816,7 @@ ONE, TWO = {"value": b"1"}, {"value": b"2"}
 
 @coordinator("CONFLICT-12", also=("CONFLICT-11", "CONFLICT-15"))
 async def a_raise_joins_what_is_open(under: Coordinator) -> None:
-    """It is about the result reported first; the raiser is a party; another principal's raise about it joins."""
+    """A raise is about the result reported first; the raiser is a party; another principal's raise about it joins."""
     client, one, two = [await under.peer() for _ in range(3)]
     first, second, third = await reported(under, client, "x", "y", "z")
     answer = await raised(one, "result", {"task": second}, {"task": first})
@@ -989,7 +990,7 @@ async def not_every_write_that_lost_is_a_conflict(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-14", also=("CONFLICT-11",))
 async def who_insists_opens_a_conflict(under: Coordinator) -> None:
-    """The third write in a row for a past revision does, by rule `c1`; a repeat and a newer revision do not."""
+    """The third write in a row for a past revision opens one, by rule `c1`; a repeat and a newer revision do not."""
     context, (one, two) = under.name("context"), [await under.peer() for _ in range(2)]
     for rev in range(3):
         op = {"key": "a", "ifRev": rev, "value": b'"%d"' % rev}
@@ -1005,7 +1006,7 @@ async def who_insists_opens_a_conflict(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-14", also=("CTX-5", "CONFLICT-6"), needs=(Need.OPERATOR,))
 async def one_key_is_not_written_while_it_is_decided(under: Coordinator) -> None:
-    """A correct write to the key names the conflict, another key is written; soon after its end none opens."""
+    """A correct write to the key names the conflict, another key is written; none opens again soon after its end."""
     context, operator = under.name("context"), await under.operator()
     one, two = await under.peer(), await under.peer()
 

@@ -209,7 +209,7 @@ async def decisions_and_guarded_keys_are_written_for_a_revision(under: Coordinat
 
 @coordinator("CTX-5")
 async def a_decision_stays_one(under: Coordinator) -> None:
-    """A mark stays if a later write does not repeat it, and is shown; even the first write needs `ifRev`."""
+    """A mark stays even if a later write does not repeat it, and is shown; the first write needs `ifRev` too."""
     peer, context = await under.peer(), under.name("context")
     marks: dict[str, dict[str, bool]] = {"decisions/a": {}, "b": {"decision": True}, "c": {"guarded": True}}
     for key, mark in marks.items():
@@ -248,7 +248,7 @@ async def a_writes_key_is_its_principals(under: Coordinator) -> None:
 
 @coordinator("CTX-6", also=("RPC-4",))
 async def a_repeat_says_all_that_the_write_said(under: Coordinator) -> None:
-    """Another revision, premise, reason or attempt is a mismatch; a repeat is one even after everything moved on."""
+    """Another revision, premise, reason or attempt is a mismatch; a repeat is known even after all has moved on."""
     skill, context = under.skill(), under.name("context")
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     offer = await worker.offered((await client.delegate(skill, contextId=context)).task)

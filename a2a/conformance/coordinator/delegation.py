@@ -566,7 +566,7 @@ async def bounds_how_many_sub_tasks_there_are(under: Coordinator) -> None:
 
 @coordinator("BUDGET-3", also=("BUDGET-1",))
 async def what_was_used_is_not_given_away(under: Coordinator) -> None:
-    """Of 100, an ended sub-task used 70: one of 31 is refused; after one of 30, one that names no budget is refused."""
+    """If an ended sub-task used 70 of 100, one of 31 is refused, and after one of 30 even one without a budget."""
     skill, inner = under.skill(), under.skill("inner")
     worker, client = await under.peer(skills=(skill, inner)), await under.peer()
     auto = {"acceptance": {"evaluator": "auto"}}

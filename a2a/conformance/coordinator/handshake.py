@@ -424,7 +424,7 @@ async def a_wrong_operators_token_admits_nobody(under: Coordinator) -> None:
 
 @coordinator("AUTH-4", also=("FENCE-5", "FENCE-7"))
 async def a_fence_in_other_hands_is_nobodys(under: Coordinator) -> None:
-    """Under the right fence, an agent it was not minted for cannot keep, accept or report the attempt."""
+    """Even under the right fence, an agent it was not minted for cannot keep, accept or report the attempt."""
     skill = under.skill()
     worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     created = await client.delegate(skill)

@@ -315,7 +315,7 @@ async def what_else_is_said_under_a_fence_keeps_a_lease_too(under: Coordinator) 
 
 @coordinator("LEASE-4", also=("LEASE-8",))
 async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None:
-    """A heartbeat after its lease lapsed revives the attempt; the agent is not told to stop meanwhile."""
+    """A heartbeat after the lease lapsed revives the attempt; meanwhile the agent is not told to stop."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     # Once the lease has lapsed, the same agent may be offered the task again, and would be told when that offer ends.

@@ -271,7 +271,7 @@ async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
 
 @coordinator("ACCEPT-7", also=("ACCEPT-1",))
 async def silence_decides_nothing_for_a_human(under: Coordinator) -> None:
-    """A result for a human to judge still waits after the timer decided another one that came later."""
+    """A result that a human has to judge still waits when the timer has decided another one that came later."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"confirmMs": 150}

@@ -109,7 +109,7 @@ async def answers_in_the_order_of_the_requests(under: Coordinator) -> None:
 
 @coordinator("RPC-7")
 async def sends_a_reply_that_may_wait_in_its_time(under: Coordinator) -> None:
-    """Replies that may wait for 200 ms still come, in their order; a first or refused request's does not wait long."""
+    """Replies that may wait for 200 ms still come, in their order; a reply to a repeat or a refusal does not wait."""
     client, skill = await under.peer(), under.skill()
     delegations = [client.delegation(skill, number, key=f"{number}") for number in range(3)]
     patient = [client.frame("task.delegate", **delegation) | {"slackMs": 200} for delegation in delegations]

@@ -267,7 +267,7 @@ def _shown(found: Frame) -> dict[str, Any]:
 
 @coordinator("DURABLE-5", also=("ASK-2", "ASK-4", "STEER-2", "ART-2", "CHECK-2", "REPORT-4", "ACCEPT-6", "ACCEPT-4"))
 async def a_repeat_is_one_after_a_crash(under: Coordinator) -> None:
-    """Messages of and to an attempt are known by number or key, its report by the hash, and so is its confirm."""
+    """Messages from and to an attempt are known by number or key; its report and the confirm are known by the hash."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     key = under.name("key")

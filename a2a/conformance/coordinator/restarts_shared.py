@@ -56,7 +56,7 @@ async def who_has_and_who_waits_is_the_same_after_a_crash(under: Coordinator) ->
 
 @coordinator("DURABLE-5", also=("CLAIM-10", "MAIL-4", "MAIL-6"))
 async def who_was_called_back_is_so_after_a_crash(under: Coordinator) -> None:
-    """The holder, which did not acknowledge the recall, is told again, once, with what is left of its grace."""
+    """The holder did not acknowledge its recall: it is told again, once, with what is left of the grace."""
     name, names = under.name("a"), [under.name(word) for word in ("holder", "high")]
     one, high = [await under.peer(who, **SAME) for who in names]
     one.acknowledges = False

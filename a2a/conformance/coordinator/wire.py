@@ -407,7 +407,7 @@ async def a_payload_beyond_the_limit_is_too_large_and_the_connection_goes_on(und
 
 @coordinator("LIMIT-2")
 async def a_message_beyond_the_limit_ends_the_connection(under: Coordinator) -> None:
-    """A message larger than `messageMaxBytes` ends the connection, with or without `too_large` before."""
+    """A message larger than `messageMaxBytes` ends the connection, with or without a `too_large` before that."""
     peer = await under.peer(encoding=JSON)
     size = int(peer.welcome.body["limits"]["messageMaxBytes"])
     peer.patience = 20.0
