@@ -23,7 +23,7 @@ _END_SECONDS = 1.0
 _LAST_LINE = 200
 """How many characters of the program's last line are shown with each case that saw it end."""
 PORTS = range(20_000, 32_768)
-"""Below the ports that a system gives to a caller that asks for any (from 32768 on Linux, 49152 by RFC 6335, 6)."""
+"""Below the ports that a system gives to a caller that asks for any (32768 on Linux, 49152 by RFC 6335, section 6)."""
 
 
 def free_port() -> int:

@@ -128,7 +128,7 @@ def last_frames(trace: Iterable[str], number: int = LAST_FRAMES) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""Return a text that may come from a peer with control characters written out, as `\u202e`; line feeds stay."""
+    r"""Return a peer's text with characters that act on a reader written out, as `\u202e`; line feeds stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(

@@ -108,7 +108,7 @@ async def _outcome(
     except TimeoutError:
         status, detail = Status.FAILED, f"expected an end within {seconds:g} s; the case still goes on"
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as exc:
-        # A case takes a frame apart as the specification describes it; a frame of another form breaks that.
+        # A case takes a frame apart as the specification describes it, and fails on a frame of another form.
         status, detail = Status.FAILED, f"expected a frame of the form the specification gives; {exc!r}"
     trace = tuple(trace_of(chosen)) if status is Status.FAILED else ()
     return Outcome(chosen, status, time.monotonic() - started, detail, trace)

@@ -1,4 +1,4 @@
-"""How many cases for a coordinator begin: with a task under way between a client and a worker."""
+"""The scene with which many cases for a coordinator begin: a task under way between a client and a worker."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ async def the_worker_is_told_of_an_end_it_did_not_make(under: Coordinator) -> No
 
 @coordinator("TASK-11", also=("OFFER-1",))
 async def who_has_an_offer_is_told_of_the_end_too(under: Coordinator) -> None:
-    """An agent with an offer that is not granted gets `task.revoke` when the task is cancelled."""
+    """An agent with an offer that is not granted gets `task.revoke` when the task is canceled."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=LONG | {"leaseMs": 300}, limits={"losses": 100})

@@ -126,7 +126,7 @@ async def sends_a_reply_that_may_wait_in_its_time(under: Coordinator) -> None:
 
 @coordinator("MAIL-1")
 async def numbers_a_mailbox_without_gaps(under: Coordinator) -> None:
-    """Entries are numbered 1, 2, 3 in the order of their events and come in that order, even if they had to wait."""
+    """Entries are numbered 1, 2, 3 in the order of their events, and come in that order even if they had to wait."""
     skill, client = under.skill(), await under.peer()
     worker = await under.peer(skills=(skill,), credit={"tasks": 8, "frames": 1})
     worker.acknowledges = False

@@ -94,7 +94,7 @@ async def numbers_of_claims_are_known_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("CLAIM-8", "CLAIM-9", "CLAIM-11"))
 async def claims_of_an_attempt_are_its_own_after_a_crash(under: Coordinator) -> None:
-    """Claims from its lease and its own claims are held under its fence, and free after its report."""
+    """An attempt's claims, those of its lease and its own, are held under its fence, and free after its report."""
     skill, root, who, name = under.skill(), under.name("a"), under.name("client"), under.name("worker")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     created = await client.delegate(skill, spec={"resources": [{"name": f"{root}/given"}]}, timers=LONG)
