@@ -1,4 +1,4 @@
-"""The benchmark `long`: whether the millionth task costs what the thousandth did, and how much memory grows.
+"""The benchmark `long`: whether the millionth task costs what the thousandth did, and how much the memory grows.
 
 A real coordinator, a client and eight agents on connections of raw frames, a million tasks with 64 of them open at a
 time. Processor time is all that the coordinator used, including its writer and the processes that make snapshots, over

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-"""Here fsync costs nothing, so a durable figure would be too good."""
+"""On these, fsync costs nothing, so a durable figure would be too good."""
 DISTRIBUTIONS = ("a2a-coordinator", "anyio", "msgpack", "pydantic", "uvloop", "websockets")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 FSYNC_SAMPLES = 50
@@ -114,7 +114,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
-    """Yield each pid with the fields of `/proc/PID/stat` after the command name, which may hold blanks."""
+    """Yield pid and fields of `/proc/PID/stat` after the command name, which may hold blanks and parentheses."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

@@ -88,7 +88,7 @@ class Post:
         self.process.send_signal(signal.SIGCONT)
 
     async def end(self, *, by_signal: bool = True) -> None:
-        """Have it end by itself: close its stdin, and send it SIGTERM if it does not end at that.
+        """Have it end by itself: close its stdin and, with `by_signal`, send it SIGTERM.
 
         Raises:
             ChaosError: it did not end, or failed.
