@@ -313,8 +313,7 @@ async def only_its_holder_gives_a_claim_back(under: Coordinator) -> None:
 
 @coordinator("CLAIM-6")
 async def a_claim_is_given_back_by_its_number(under: Coordinator) -> None:
-    """A claim, held or in line, is released by its number without a notice; to name both number and fence, or neither,
-    is `malformed`."""
+    """Its number releases a claim, held or in line, without notice; number and fence, or neither, is `malformed`."""
     name, (one, two, three) = under.name("a"), [await under.peer() for _ in range(3)]
     fence = await granted(one, 1, name)
     await queued(two, 1, name)
@@ -369,8 +368,7 @@ async def a_claim_ends_with_its_time_and_not_with_its_connection(under: Coordina
 
 @coordinator("CLAIM-7")
 async def a_claim_without_a_time_has_one(under: Coordinator) -> None:
-    """Without `ttlMs` a claim has a minute, or no limit if it is for a task; a renewal without one repeats the last;
-    only the holder renews."""
+    """No `ttlMs` is a minute, or no limit for a task; a renewal without it keeps the last; only the holder renews."""
     skill, (peer, thief, client) = under.skill(), [await under.peer() for _ in range(3)]
     worker = await under.peer(skills=(skill,))
     answer = await claim(peer, 1, under.name("a"))

@@ -220,8 +220,7 @@ async def a_rung_says_all_that_it_needs(under: Coordinator) -> None:
 
 @coordinator("RUNG-1", also=("RUNG-4",))
 async def what_each_counting_rung_asks_for(under: Coordinator) -> None:
-    """More equal answers than the quorum decide; a lead below the margin or half of the weight does not;
-    `first_wins` takes the first answer."""
+    """More than a quorum decides; a lead below the margin or half the weight does not; `first_wins` takes the first."""
     for rung, answers, expected in (
         ({"strategy": "quorum", "k": 2}, ("x", "x", "x", "y"), "x"),
         ({"strategy": "plurality", "margin": 2}, ("x", "x", "y"), None),

@@ -462,8 +462,7 @@ async def a_tree_is_one_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("REG-1", "REG-2", "REG-6", "ID-6", "ERR-6", "ROUTE-1"))
 async def agents_are_known_after_a_crash(under: Coordinator) -> None:
-    """An agent that is away is found as it last updated itself, draining; its older process is refused, and it gets no
-    offer."""
+    """An away agent is found as it last updated itself, draining; its older process is refused; it gets no offer."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     newer: dict[str, Any] = {"instanceId": "newer", "incarnation": 8, "labels": {"zone": "a"}}
     client = await under.peer(who)
