@@ -41,11 +41,11 @@ __all__ = ["agent"]
 
 @click.group(cls=Group)
 def agent() -> None:
-    """Run agents, make any program one, see who is there."""
+    """Run agents, turn any program into one, and list them."""
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="When ready, write one JSON object to stdout.")
-_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _NAME = click.option("--name", metavar="AGENT", help="The agent id to appear under.")
 _GRACE = click.option(
@@ -54,13 +54,13 @@ _GRACE = click.option(
     metavar="SECONDS",
     default=DRAIN_GRACE,
     show_default=True,
-    help="At its end, for what it works on.",
+    help="Time to finish its tasks at its end.",
 )
 
 
 @agent.command("run")
 @click.argument("spec", metavar="MODULE:VARIABLE")
-@click.option("--workers", type=click.IntRange(1, 1000), default=1, help="Processes; more than one are AGENT/1, ...")
+@click.option("--workers", type=click.IntRange(1, 1000), default=1, help="Processes; several are named AGENT/1, ...")
 @_NAME
 @_GRACE
 @connection_options
@@ -77,8 +77,8 @@ def run_agent(
 ) -> None:
     """Run an agent from a Python module, until SIGTERM or Ctrl-C.
 
-    When told to stop it takes no new work, has --grace to finish what it has, and gives the rest back. Workers that die
-    are started again.
+    When told to stop, it takes no new tasks, has --grace to finish those it holds, and gives the rest back. Workers
+    that die are started again.
     """
     loaded = load_agent(spec)
     out = Output(as_json, is_quiet)
@@ -99,10 +99,12 @@ def run_agent(
 
 
 @agent.command("exec", context_settings={"ignore_unknown_options": True})
-@click.option("--skill", required=True, help="What the program does, for whoever delegates.")
+@click.option("--skill", required=True, help="What the program does, as delegators ask for it.")
 @_NAME
-@click.option("--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
-@click.option("--timeout", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="For one run.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Most runs at the same time."
+)
+@click.option("--timeout", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="The limit for one run.")
 @_GRACE
 @connection_options
 @_JSON
@@ -119,7 +121,7 @@ def exec_agent(
     is_quiet: bool,
     command: tuple[str, ...],
 ) -> None:
-    """Make any program an agent, as in: a2a agent exec --skill upper -- tr a-z A-Z
+    """Turn any program into an agent, as in: a2a agent exec --skill upper -- tr a-z A-Z
 
     The program reads the input from stdin: text as it is, anything else as JSON. What it writes to stdout is the
     result: JSON if it parses, else text. An exit code other than 0 is a failure, with the end of stderr as its reason;
@@ -148,16 +150,18 @@ def exec_agent(
     "allowed",
     multiple=True,
     metavar="HOST",
-    help="Another host that requests may go to, beside the card's; may be given several times.",
+    help="Another host, besides the card's, that requests may go to; may be given several times.",
 )
-@click.option("--concurrency", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Tasks at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Most tasks at the same time."
+)
 @click.option(
     "--away",
     type=Seconds(min=1),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the remote may be away, or take to answer a message, before an attempt fails.",
+    help="How long the remote agent may be away, or take to answer a message, before an attempt fails.",
 )
 @click.option(
     "--name",
@@ -180,14 +184,14 @@ def remote_agent(
     is_quiet: bool,
     **how: Any,
 ) -> None:
-    """Make an agent that speaks A2A 1.0 elsewhere an agent here, as in: a2a agent remote https://agents.example.com
+    """Turn a remote agent that speaks A2A 1.0 into an agent here, as in: a2a agent remote https://agents.example.com
 
     URL is the address of the agent, with its card at /.well-known/agent-card.json below it, or the address of the card.
-    The agent's skills are those of the card, which is fetched again every five minutes. JSON-RPC and HTTP+JSON are
-    spoken, with and without streams.
+    The agent's skills are those of the card, which is fetched again every five minutes. The command speaks JSON-RPC and
+    HTTP+JSON, with and without streams.
 
-    Every attempt at a task sends the same messageId, so that the task goes on where it was after any crash. Tokens are
-    in files, which are read for each request.
+    Every attempt at a task sends the same messageId, so that the task continues after any crash. Tokens are in files,
+    which are read for each request.
     """
     require_extra("agent remote", "remote", "httpx2")
     from ..gateways.calling import Caller, card_url
@@ -254,7 +258,7 @@ async def _serve_remote(
         if not reaching.cancelled_caught:
             if missing := wanted(card, caller.headers()):
                 out.note(f"{caller.asked}: the agent asks for {missing}")
-                out.note("without it tasks will fail, unless the card asks for more than the agent does")
+                out.note("without it, tasks will fail, unless the card asks for more than the agent needs")
             group.start_soon(made.keep_card)
             group.start_soon(end_circle, made)
             await _serve(made, connection, made.name, grace, out, stop)
@@ -310,7 +314,7 @@ async def _supervise(programs: Sequence[supervisor.Program], grace: float, out: 
 )
 @common_options()
 def list_agents(common: Common, skill: str | None, statuses: tuple[str, ...]) -> None:
-    """Show the agents that are known, those that are away too, with skills, load and when they were last heard."""
+    """Show all known agents, including those that are away, with skills, load and when they were last heard from."""
     known = common.read(lambda client: client.find(skill))
     found = [info for info in known if not statuses or info.status in statuses]
     if common.out.as_json:
@@ -339,8 +343,8 @@ def _nobody(skill: str | None, statuses: Sequence[str]) -> str:
     """Return the message for when no agent matches both filters."""
     status = f"is {' or '.join(statuses)}" if statuses else ""
     if skill is None:
-        return f"nobody {status or 'is there'}"
-    return f"nobody {status and f'{status} and '}has the skill {skill}"
+        return f"no agent {status or 'is known'}"
+    return f"no agent {status and f'{status} and '}has the skill {skill}"
 
 
 @agent.command("show")
@@ -368,12 +372,13 @@ def show_agent(common: Common, agent_id: str) -> None:
         out.line(f"  {card.get('description', '')}")
         for label, value in sorted(info.labels.items()):
             out.line(f"  {label}={value}")
-        heard = "away" if info.seen is None else f"heard {info.seen:.1f} s ago"
+        heard = "away" if info.seen is None else f"heard from {info.seen:.1f} s ago"
         out.line(f"  {heard}, holds {len(info.holding)} of {info.credit} tasks")
         if info.quarantine is not None:
-            out.line(f"  gets no offers for another {info.quarantine['left']:.0f} s: processes take it from each other")
+            left = f"{info.quarantine['left']:.0f} s"
+            out.line(f"  gets no offers for another {left}: processes take its id from each other")
             ended = common.connection.typed(f"conflict resolve {info.quarantine['conflict']} none")
-            out.line(f"  stop all of them but one, then: {ended}")
+            out.line(f"  stop all but one of them, then: {ended}")
         for skill in card.get("skills", ()):
             tags = f"  [{', '.join(skill['tags'])}]" if skill.get("tags") else ""
             out.line(f"  skill {skill['id']}: {skill.get('description', '')}{tags}")
@@ -394,7 +399,7 @@ def show_agent(common: Common, agent_id: str) -> None:
 @click.option("--grace", type=Seconds(min=0), metavar="SECONDS", help="Give back what it still holds after this long.")
 @common_options()
 def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
-    """Have an agent take nothing new; what it holds it finishes, or gives back. Needs the operator's token."""
+    """Have an agent take no new tasks; it finishes those it holds, or gives them back. Needs the operator's token."""
 
     async def work(client: Client) -> AgentInfo:
         await _find(client, agent_id)
@@ -405,30 +410,30 @@ def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
     if common.out.as_json:
         common.out.record(_shown(info))
     else:
-        common.out.note(f"{agent_id} takes nothing new; it holds {len(info.holding)} tasks")
+        common.out.note(f"{agent_id} takes no new tasks; it holds {len(info.holding)} tasks")
 
 
 @agent.command("forget")
 @click.argument("agent_id", metavar="AGENT", type=AGENT)
-@click.option("--secret", "secret_only", is_flag=True, help="Forget only its secret, because it has lost it.")
+@click.option("--secret", "secret_only", is_flag=True, help="Forget only its secret, because the agent has lost it.")
 @common_options()
 def forget_agent(common: Common, agent_id: str, secret_only: bool) -> None:
-    """Forget an agent that does not come back: its card, its mail and its secret. Needs the operator's token.
+    """Forget an agent that will not come back: its card, its mail and its secret. Needs the operator's token.
 
-    It must not hold, have delegated, have claimed or be a party to anything that is still open. With --secret all of
-    that stays as it is, and whoever connects under its name next is taken for it and gets a new secret: start the agent
-    right away, before somebody else does.
+    The agent must not hold, have delegated, have claimed or be a party to anything that is still open. With --secret,
+    all of that stays as it is. The next peer that connects under its name is taken for it and gets a new secret: start
+    the agent right away, before somebody else connects.
     """
 
     async def work(client: Client) -> bool:
         return await client.forget(agent_id, secret_only=secret_only)
 
     if not common.run(work):
-        raise Failure(f"nothing is known of {agent_id}")
+        raise Failure(f"nothing is known about {agent_id}")
     if common.out.as_json:
         common.out.record({"agent": agent_id, "forgotten": "secret" if secret_only else "agent"})
     elif secret_only:
-        common.out.note(f"the secret of {agent_id} is forgotten: start it now, its next connection brings a new one")
+        common.out.note(f"the secret of {agent_id} is forgotten: start it now; its next connection gets a new one")
     else:
         common.out.note(f"{agent_id} is forgotten")
 

@@ -45,10 +45,10 @@ LEFT: Final = 10.0
     help="Documents to read, such as '*.md'.  [default: *.md, *.txt, ...]",
 )
 @click.option(
-    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger of the coordinator, if one is started."
 )
-@click.option("--keep", is_flag=True, help="Leave coordinator and agents running: the next answer comes at once.")
-@click.option("--squad", "squad_name", default="desk", show_default=True, metavar="NAME", help="Another squad.")
+@click.option("--keep", is_flag=True, help="Leave the coordinator and agents running: the next answer comes at once.")
+@click.option("--squad", "squad_name", default="desk", show_default=True, metavar="NAME", help="Use another squad.")
 @common_options(timeout=None)
 def ask(
     common: Common,

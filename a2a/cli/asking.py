@@ -45,12 +45,12 @@ async def ask_person(who: str, question: Any) -> Any:
             try:
                 return parse_value(text)
             except click.UsageError as error:
-                click.echo(escape(f"{error.message}: something else, please"), err=True)
+                click.echo(escape(f"{error.message}: please give another answer"), err=True)
                 continue
         chosen = choose(text, options)
         if chosen is not None:
             return chosen
-        click.echo(f"one of the options, or its number, please{how_to_fill(options)}", err=True)
+        click.echo(f"please give one of the options, or its number{how_to_fill(options)}", err=True)
 
 
 def choose(text: str, options: list[Any]) -> Any:
@@ -76,7 +76,7 @@ def stem_of(option: Any) -> str:
 
 def how_to_fill(options: list[Any]) -> str:
     """Return how to answer with an option that has to be filled in, if there is one."""
-    return next((f" (`{stem_of(option)} ...` with words of yours)" for option in options if stem_of(option)), "")
+    return next((f" (`{stem_of(option)} ...` with your own words)" for option in options if stem_of(option)), "")
 
 
 def _parsed(text: str) -> Any:

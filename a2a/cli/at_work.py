@@ -83,7 +83,7 @@ async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]
         if gone.done():
             task.uncancel()
             raise ConnectError(
-                f"the squad at {place.url} was ended by whoever started it; the same command goes on with the run"
+                f"the squad at {place.url} was stopped by whoever started it; the same command continues the run"
             ) from None
         raise
     finally:
@@ -93,7 +93,7 @@ async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]
 async def _last_to_leave(is_ours: bool, alone: Callable[[bool], bool], out: Output) -> None:
     """Wait until nobody else uses the squad that this command brought up."""
     if is_ours and not alone(False):
-        out.note("another run uses this squad: waiting for its end (Ctrl-C ends both)")
+        out.note("another run uses this squad: waiting for it to end (Ctrl-C ends both)")
         await _in_thread(lambda: alone(True))
 
 

@@ -74,12 +74,16 @@ def percentile(values: Sequence[float], percent: int) -> float:
 @click.command()
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--skill", help="Let your own agents with this skill do the tasks, in place of one that the command starts."
+    "--skill", help="Let your own agents with this skill do the tasks, instead of one that the command starts."
 )
-@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input, as of a2a delegate.")
-@click.option("--text", help="The input, a text.  [own agent: 256 bytes]")
+@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input, as for a2a delegate.")
+@click.option("--text", help="The input, as text.  [own agent: 256 bytes]")
 @click.option(
-    "--in-flight", type=click.IntRange(1, IN_FLIGHT_MAX), default=64, show_default=True, help="Tasks at once."
+    "--in-flight",
+    type=click.IntRange(1, IN_FLIGHT_MAX),
+    default=64,
+    show_default=True,
+    help="Tasks open at the same time.",
 )
 @click.option(
     "--seconds",
@@ -87,14 +91,14 @@ def percentile(values: Sequence[float], percent: int) -> float:
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="For each of the two phases.",
+    help="The length of each of the two phases.",
 )
 @click.option(
     "--acceptance",
     type=click.Choice(["auto", "delegator"]),
     default="auto",
     show_default=True,
-    help="Whether each result is taken as reported, or confirmed.",
+    help="Whether each result is accepted as reported, or confirmed.",
 )
 @common_options(timeout=None)
 def bench(
@@ -109,11 +113,12 @@ def bench(
 ) -> None:
     """Measure a running coordinator: tasks per second, and how long one takes.
 
-    Many tasks at once first, then one after the other. They are real tasks: their records stay in its ledger.
+    First it has many tasks open at once, then one after the other. They are real tasks: their records stay in the
+    ledger.
     """
     value = read_input(pairs, file, text)
     if skill is None and value is not None and text is None:
-        raise click.UsageError("the own agent takes a --text; KEY=VALUE and --input are for agents with a --skill")
+        raise click.UsageError("the command's own agent takes --text; KEY=VALUE and --input need --skill")
 
     async def whole() -> None:
         try:
@@ -143,7 +148,7 @@ async def _to_work(client: Client, connection: Connection, skill: str | None) ->
     # One name per user: else every run would leave another name among the agents that are away.
     name = f"{principal_of(client.agent_id)}#bench"
     if any(agent.status != "away" for agent in await client.find(agent=name)):
-        raise Failure(f"{name} is here already: another a2a bench is at work, and each would measure the other as well")
+        raise Failure(f"{name} is connected already: another a2a bench is at work, and each would disturb the other")
     own = Agent(name, description="Answers every text with itself.", concurrency=IN_FLIGHT_MAX)
 
     @own.skill(id=OWN_SKILL, takes_value=True)

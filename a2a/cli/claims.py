@@ -29,13 +29,13 @@ def claim() -> None:
     "--name",
     metavar="NAME",
     type=CLAIM_NAME,
-    help="Only what stands in the way of this name, as repo/a or repo/a/**.",
+    help="Only claims in the way of this name, such as repo/a or repo/a/**.",
 )
 @click.option("--task", metavar="TASK", type=TASK, help="Only the claims of this task.")
 @click.option("--limit", type=click.IntRange(1, LIST_MAX), default=100, show_default=True)
 @common_options()
 def list_claims(common: Common, name: str | None, task: str | None, limit: int) -> None:
-    """Show who holds which names, then who waits for which, the next first."""
+    """Show who holds which names, then who waits for which, the next in line first."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
         found = await client.claims(name, task=task, limit=limit)
@@ -50,7 +50,9 @@ def list_claims(common: Common, name: str | None, task: str | None, limit: int) 
         return
     if not found:
         what = "anything" if name is None else name
-        common.out.note(f"nobody has or wants {what}" if task is None else f"task {task} neither has nor wants {what}")
+        common.out.note(
+            f"nobody holds or waits for {what}" if task is None else f"task {task} neither holds nor waits for {what}"
+        )
         return
     common.out.table(
         ("FENCE", "STATE", "NAMES", "OWNER", "FOR", "NOTE"),
@@ -102,10 +104,10 @@ def in_its_way(shown: dict[str, Any]) -> str:
 @click.argument("fence", type=CLAIM_FENCE, metavar="FENCE")
 @common_options()
 def release_claim(common: Common, fence: int) -> None:
-    """Give back the claim with this fence: one of your own, or with the operator's token anybody's.
+    """Give back the claim with this fence: one of your own or, with the operator's token, anybody's.
 
-    The holder is not told: the resource's guard refuses it as soon as somebody with a higher fence was there. If no
-    claim has this fence, the command says so and exits with 0, since there is nothing left to release.
+    The holder is not told: the resource's guard refuses it as soon as it has seen a higher fence. If no claim
+    has this fence, the command says so and exits with 0, since there is nothing left to give back.
     """
 
     async def work(client: Client) -> bool:
@@ -118,6 +120,6 @@ def release_claim(common: Common, fence: int) -> None:
     if common.out.as_json:
         common.out.record({"claimFence": fence, "state": "released", "wasHeld": was_held})
     elif was_held:
-        common.out.note(f"the claim with fence {fence} is nobody's")
+        common.out.note(f"nobody holds the claim with fence {fence} now")
     else:
-        common.out.note(f"no claim has fence {fence}, or none has it any more: nothing was given back")
+        common.out.note(f"no claim has fence {fence}, or it has already ended: nothing was given back")

@@ -26,7 +26,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComple
 def completion(ctx: click.Context, shell: str | None) -> None:
     """Write the completion script for SHELL, by default for this user's shell.
 
-    Tab completes commands and options and, from a coordinator that answers within a second, what it has: tasks,
+    Tab completes commands and options. If a coordinator answers within a second, Tab also completes its tasks,
     conflicts, contexts, claims, agents and skills, the newest hundred of each.
 
     \b
@@ -36,7 +36,7 @@ def completion(ctx: click.Context, shell: str | None) -> None:
     """
     named = shell or PurePath(os.environ.get("SHELL", "")).name
     if named not in SHELLS:
-        raise click.UsageError(f"expected one of {', '.join(SHELLS)}; $SHELL says {named or 'nothing'}")
+        raise click.UsageError(f"expected one of {', '.join(SHELLS)}; $SHELL names {named or 'nothing'}")
     root = ctx.find_root()
     # The template itself, not `source()`: that one starts a bash to ask for its version.
     made = SHELLS[named](root.command, {}, "a2a", VARIABLE)

@@ -30,7 +30,7 @@ _LINES_SHOWN: Final = 40
 _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 """A line end inside a JSON string."""
 _CONFLICT = click.argument("conflict_id", metavar="CONFLICT", type=CONFLICT)
-_EVIDENCE = click.option("--evidence", type=click.File("rb"), help="What shows it; - is the standard input.")
+_EVIDENCE = click.option("--evidence", type=click.File("rb"), help="A file with evidence; - is the standard input.")
 
 
 def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | None:
@@ -47,7 +47,7 @@ def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | N
 
 @click.group(cls=Group)
 def conflict() -> None:
-    """Look at conflicts and their evidence; raise one, speak to one as a party, or decide one as a person."""
+    """Look at conflicts and their evidence; raise one, speak in one as a party, or decide one as a person."""
 
 
 @conflict.command("ls")
@@ -57,14 +57,14 @@ def conflict() -> None:
     "--about",
     metavar="OBJECT",
     callback=_object,
-    help="Only those about this, as context:plans/decisions/db; a task's id stands for itself.",
+    help="Only those about this object, such as context:plans/decisions/db, or a task's id.",
 )
-@click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
-@click.option("--before", metavar="CONFLICT", type=CONFLICT, help="Only those that come behind this one.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are still open.")
+@click.option("--before", metavar="CONFLICT", type=CONFLICT, help="Only those older than this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
 def list_conflicts(common: Common, only_open: bool, before: str | None, limit: int, **wanted: Any) -> None:
-    """Show conflicts, the newest first."""
+    """Show conflicts, newest first."""
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], bool]:
         page = partial(client.conflicts, is_open=True if only_open else None, **wanted)
@@ -81,7 +81,7 @@ def list_conflicts(common: Common, only_open: bool, before: str | None, limit: i
             common.out.record(shown)
         return
     if not found:
-        common.out.note("there are no such conflicts")
+        common.out.note("no such conflicts")
         return
     common.out.table(
         ("CONFLICT", "ABOUT", "KIND", "SUBJECTS", "STATE", "BY"),
@@ -114,7 +114,7 @@ def _state(shown: dict[str, Any]) -> str:
     if not shown["isOpen"]:
         return str(shown["resolution"]["outcome"])
     if not shown["stages"]:
-        return "open, answers come in"
+        return "open, answers are coming in"
     last = shown["stages"][-1]
     # A decision ends the conflict, unless parties have time to appeal first.
     has_time = " has decided, and can be appealed" if last["outcome"] == "decided" else ""
@@ -154,7 +154,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
         if subject.get("isKept", True):
             first.setdefault(subject["group"], subject["value"])
     groups = dict.fromkeys(subject["group"] for subject in shown["subjects"])
-    lines += [f"  answer {group} is not kept any more" for group in groups if group not in first]
+    lines += [f"  answer {group} is no longer kept" for group in groups if group not in first]
     for group, value in first.items():
         lines += [f"  answer {group} is", *_shown(_written(value))]
     one, *others = first or [0]
@@ -228,7 +228,9 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
 @conflict.command("raise")
 @click.argument("tasks", metavar="[TASK]...", nargs=-1, type=TASK)
 @click.option("--kind", type=click.Choice(_KINDS), default="result", show_default=True, help="What is contended.")
-@click.option("--value", "values", metavar="VALUE", multiple=True, help="What you say yourself: JSON, else text.")
+@click.option(
+    "--value", "values", metavar="VALUE", multiple=True, help="Your own answer: JSON if it parses, else text."
+)
 @click.option(
     "--revision",
     "revisions",
@@ -236,7 +238,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
     type=(str, str, Number(min=1)),
     metavar="CONTEXT KEY REV",
     multiple=True,
-    help="What a key of a context was.",
+    help="The value of a key of a context in this revision.",
 )
 @click.option(
     "--fence",
@@ -245,10 +247,10 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
     type=(str, Number(min=0)),
     metavar="NAME FENCE",
     multiple=True,
-    help="What was shown for a resource.",
+    help="The fence that was shown for a resource.",
 )
-@click.option("--about", default="", metavar="OBJECT", help="The object, where the rest does not say it.")
-@click.option("--claim", default="", help="In which way they contradict each other.")
+@click.option("--about", default="", metavar="OBJECT", help="The object, if the rest does not tell it.")
+@click.option("--claim", default="", help="How they contradict each other.")
 @_EVIDENCE
 @common_options()
 def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: Any) -> None:
@@ -308,7 +310,7 @@ def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any
     GROUND is new_evidence, misapplied_policy, judge_not_independent or wrong_subject.
 
     A conflict can be appealed once, and only while its outcome waits to take effect: ten minutes if the task's effect
-    is irreversible, otherwise as long as the coordinator is set to wait. A person's decision cannot be appealed.
+    is irreversible, otherwise as long as the coordinator's settings say. A person's decision cannot be appealed.
     """
     said = _text_of(evidence)
     shown = _spoken(common, conflict_id, lambda client: client.appeal(conflict_id, ground, said))
@@ -336,7 +338,7 @@ def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitabl
         except Forbidden as refused:
             parties = (await client.conflict(conflict_id))["parties"]
             named = ", ".join(f"{party['agent']} ({party['role']})" for party in parties)
-            raise Failure(f"{refused}; those who are: {named}") from refused
+            raise Failure(f"{refused}; the parties are: {named}") from refused
         return await client.conflict(conflict_id)
 
     return common.run(work)
@@ -345,7 +347,7 @@ def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitabl
 @conflict.command("resolve")
 @_CONFLICT
 @click.argument("choice", metavar="SUBJECT|none", type=SUBJECT)
-@click.option("--reason", default="", help="Why; it is kept with the conflict.")
+@click.option("--reason", default="", help="The reason; it is kept with the conflict.")
 @common_options()
 def resolve_conflict(common: Common, conflict_id: str, choice: str, reason: str) -> None:
     """Decide which SUBJECT stands, as `show` names it, or that none does. Needs the operator's token."""

@@ -48,7 +48,7 @@ ENCODINGS = {JSON: (JSON,), MSGPACK: (MSGPACK,), "both": (JSON, MSGPACK)}
 
 @click.group(cls=Group)
 def conformance() -> None:
-    """Try an implementation of the protocol on the specification, case by case."""
+    """Test an implementation of the protocol against the specification, case by case."""
 
 
 def _directory_is_there(_: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -63,7 +63,7 @@ def _words(_: click.Context, parameter: click.Parameter, command: str | None) ->
         if command is not None and not shlex.split(command):
             raise ValueError("it is empty")
     except ValueError as error:
-        raise click.BadParameter(f"{command!r} is no command line: {error}", param=parameter) from error
+        raise click.BadParameter(f"{command!r} is not a command line: {error}", param=parameter) from error
     return command
 
 
@@ -118,15 +118,15 @@ class Plan:
 
 @conformance.command()
 @click.argument("names", nargs=-1, metavar="[AREA|REQUIREMENT|CASE]...")
-@click.option("--role", type=_ROLE, default=Role.COORDINATOR.value, show_default=True, help="What is tried.")
-@click.option("--url", metavar="URL", callback=_websocket, help="Where the coordinator to try listens.")
+@click.option("--role", type=_ROLE, default=Role.COORDINATOR.value, show_default=True, help="What to test.")
+@click.option("--url", metavar="URL", callback=_websocket, help="Where the coordinator to test listens.")
 @click.option("--token-file", default="", metavar="FILE", help="The token; with --cmd it may name {state} and {port}.")
 @click.option("--operator-token-file", default="", metavar="FILE", help="The operator's token, in the same way.")
 @click.option(
     "--cmd",
     "command",
     callback=_words,
-    help="The command that starts what is tried; see above for the {names} it may contain.",
+    help="The command that starts the peer to test; see above for the {names} it may contain.",
 )
 @click.option(
     "--restart", metavar="COMMAND", help="A shell command that kills the coordinator at --url and starts it again."
@@ -139,20 +139,20 @@ class Plan:
     callback=_address,
     help="Where the suite waits for an agent or a client.",
 )
-@click.option("--encoding", type=click.Choice(list(ENCODINGS)), default=JSON, show_default=True, help="Of the frames.")
 @click.option(
-    "--strict", "is_strict", is_flag=True, help="A SHOULD or a MAY that fails counts too, and so does a skip."
+    "--encoding", type=click.Choice(list(ENCODINGS)), default=JSON, show_default=True, help="The encoding of frames."
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=JOBS, show_default=True, help="Cases at a time.")
+@click.option(
+    "--strict", "is_strict", is_flag=True, help="A failed SHOULD or MAY counts too, and so does a skipped case."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=JOBS, show_default=True, help="Cases run at the same time.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object to stdout.")
 @click.option("--json-file", type=_REPORT, callback=_directory_is_there, help="Write the JSON report to this file too.")
 @click.option("--junit", type=_REPORT, callback=_directory_is_there, help="The report as JUnit XML.")
-@click.option(
-    "--html", type=_REPORT, callback=_directory_is_there, help="The report as one HTML page that needs nothing else."
-)
-@click.option("--md", type=_REPORT, callback=_directory_is_there, help="The report as Markdown, to be pasted.")
+@click.option("--html", type=_REPORT, callback=_directory_is_there, help="The report as a self-contained HTML page.")
+@click.option("--md", type=_REPORT, callback=_directory_is_there, help="The report as Markdown, for pasting.")
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Print a line for each case as it finishes.")
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the verdict and errors.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only the verdict and errors.")
 def run(
     names: tuple[str, ...],
     role: str,
@@ -168,20 +168,21 @@ def run(
     is_quiet: bool,
     **given: Any,
 ) -> None:
-    """Try cases on a coordinator, an agent or a client: all of its role, unless some are named.
+    """Run cases against a coordinator, an agent or a client: all cases of its role, unless some are named.
 
-    Whichever cases are tried, the frames they receive are checked against the schemas of their kinds: the case
+    Whichever cases run, the frames they receive are checked against the schemas of their kinds: the case
     WIRE-3/every_frame_fits_the_schema_of_its_kind is always among them.
 
-    A coordinator is the one at --url, or one that --cmd starts, which is then also killed and started again. With the
-    operator's token, what the cases left open at --url is cancelled at the end of the run, and their agents are
-    forgotten, as far as the coordinator allows within 5 seconds. Their tasks, contexts and conflicts stay in its ledger
-    all the same: try none whose ledger you want to keep. For agents and clients the suite listens and starts --cmd;
-    without --cmd it says where it listens, and waits. Exit code 8: it does not conform, a MUST failed.
+    A coordinator is the one at --url, or one that --cmd starts; the latter is also killed and started again. With the
+    operator's token, the run ends by cancelling the tasks that the cases left open at --url and forgetting their
+    agents, as far as the coordinator allows within 5 seconds. Their tasks, contexts and conflicts still stay in its
+    ledger: do not test a coordinator whose ledger you want to keep. For agents and clients, the suite listens and
+    starts --cmd; without --cmd it says where it listens, and waits. Exit code 8: the implementation does not conform, a
+    MUST failed.
 
-    In --cmd {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator is to listen. For
-    an agent or a client {url} and {token} are also in A2A_URL and A2A_TOKEN, {encoding} is json or msgpack; for a
-    client {skill}, {key} and {input}, a text, say what it delegates.
+    In --cmd, {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator has to listen. For
+    an agent or a client, {url} and {token} are also in A2A_URL and A2A_TOKEN, and {encoding} is json or msgpack; for a
+    client, {skill}, {key} and {input}, a text, say what to delegate.
     """
     out = Output(as_json, is_quiet)
     cases = _with_those_about_others(Role(role), _chosen(Role(role), names))
@@ -214,7 +215,7 @@ def _chosen(role: Role | None, names: Sequence[str]) -> list[Case]:
     try:
         found = playing.selected(playing.cases(role), names)
     except LookupError as error:
-        raise click.UsageError(f"{error.args[0]}; `a2a conformance ls` names them") from error
+        raise click.UsageError(f"{error.args[0]}; `a2a conformance ls` lists them") from error
     if not found:
         raise click.UsageError(f"there is no case for the role {role}")
     return found
@@ -233,9 +234,9 @@ def _check(plan: Plan) -> None:
                 raise click.UsageError(f"{name} is for a coordinator; the suite listens for this role (--listen)")
     elif (plan.url is None) == (plan.command is None):
         # No default: a run leaves its tasks in the coordinator's ledger.
-        raise click.UsageError("a coordinator is tried at --url, or started by --cmd; expected one of them")
+        raise click.UsageError("expected one of --url, where a coordinator listens, and --cmd, which starts one")
     elif plan.command and plan.restart:
-        raise click.UsageError("what --cmd has started is restarted by it too; --restart goes with --url")
+        raise click.UsageError("--cmd also restarts what it has started; --restart goes with --url")
 
 
 def _run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -321,7 +322,9 @@ async def _play_coordinator(
 async def _clear(plan: Plan, settings: Settings) -> None:
     """Remove what can be removed of the run's tasks and agents, and report the outcome."""
     if not settings.operator_token:
-        plan.out.note(f"{len(settings.agents)} agents of the run stay, and their tasks: forgetting takes an operator")
+        plan.out.note(
+            f"{len(settings.agents)} agents of the run stay, and their tasks: only an operator can forget them"
+        )
         return
     own = Settings(
         settings.url,
@@ -404,14 +407,14 @@ async def _version(settings: Settings, encoding: str, *, has_answered: bool = Fa
         await under.aclose()
     if answer.code == "auth":
         detail = answer.body.get("detail", "auth")
-        raise Failure(f"{settings.url} turns the suite away: {detail} (--token-file)", ExitCode.NOT_CONNECTED)
+        raise Failure(f"{settings.url} refuses the suite: {detail} (--token-file)", ExitCode.NOT_CONNECTED)
     return str(answer.body.get("version", "")) if answer.kind == "welcome" else ""
 
 
 @conformance.command()
 @click.argument("names", nargs=-1, metavar="[AREA|REQUIREMENT|CASE]...")
-@click.option("--role", type=_ROLE, help="Those for this role.")
-@click.option("--level", type=click.Choice([level.value for level in LEVELS]), help="Those of this level.")
+@click.option("--role", type=_ROLE, help="Only cases for this role.")
+@click.option("--level", type=click.Choice([level.value for level in LEVELS]), help="Only cases of this level.")
 @click.option(
     "--requirements", "by_requirement", is_flag=True, help="Each requirement, with its cases or why it has none."
 )

@@ -66,17 +66,17 @@ def _clock(value: ContextValue) -> str:
 @context.command("get")
 @_CONTEXT
 @click.argument("key", required=False)
-@click.option("--prefix", default="", help="Without KEY: only keys that begin so.")
-@click.option("--rev", type=Number(min=1), help="What KEY was in this revision.")
+@click.option("--prefix", default="", help="Without KEY: only keys with this prefix.")
+@click.option("--rev", type=Number(min=1), help="Print the value of KEY in this revision.")
 @common_options()
 def get_value(common: Common, context_id: str, key: str | None, prefix: str, rev: int | None) -> None:
-    """Print the value of KEY: text as it is, anything else as JSON. Without KEY, show all keys there are.
+    """Print the value of KEY: text as it is, anything else as JSON. Without KEY, show all keys.
 
     Exit code 1: there is no such value.
     """
     if key is None:
         if rev is not None:
-            raise click.UsageError("--rev is of one KEY")
+            raise click.UsageError("--rev needs a KEY")
         _list(common, context_id, prefix)
         return
     value = common.read(lambda client: client.context(context_id).get(key, at_rev=rev))
@@ -110,26 +110,26 @@ def _list(common: Common, context_id: str, prefix: str) -> None:
 @_CONTEXT
 @_KEY
 @click.argument("value", required=False)
-@click.option("--delete", is_flag=True, help="Delete the key, in place of VALUE.")
+@click.option("--delete", is_flag=True, help="Delete the key instead of setting it to VALUE.")
 @click.option(
     "--if-rev",
     type=Number(min=0),
-    help="Only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.",
+    help="Write only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.",
 )
 @click.option(
     "--decision",
     is_flag=True,
-    help="Mark the key as a decision, for good: results that rely on another revision of it are questioned.",
+    help="Mark the key as a decision, for good: results that rely on another revision are looked at before they count.",
 )
 @click.option(
     "--guarded", is_flag=True, help="Guard the key, for good: every write has to name the revision it replaces."
 )
-@click.option("--reason", default="", help="For people to read in the history.")
+@click.option("--reason", default="", help="Why; people read it in the history.")
 @common_options()
 def put_value(
     common: Common, context_id: str, key: str, value: str | None, delete: bool, if_rev: int | None, **options: Any
 ) -> None:
-    """Set KEY to VALUE, JSON where it parses, else text; print its new revision.
+    """Set KEY to VALUE, JSON if it parses, else text; print its new revision.
 
     Exit code 6: the key is at another revision than --if-rev says; the current one is shown.
     """
@@ -167,7 +167,7 @@ def _lost(common: Common, conflict: Conflict) -> Failure:
 @_KEY
 @common_options()
 def show_history(common: Common, context_id: str, key: str) -> None:
-    """Show the revisions of KEY, the oldest first. For old ones only the author, time and reason are kept."""
+    """Show the revisions of KEY, oldest first. For old ones only the author, time and reason are kept."""
     found = common.read(lambda client: client.context(context_id).history(key))
     if common.out.as_json:
         for value in found:
@@ -186,10 +186,10 @@ def show_history(common: Common, context_id: str, key: str) -> None:
 
 @context.command("watch")
 @_CONTEXT
-@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--prefix", default="", help="Only keys with this prefix.")
 @common_options(timeout=None)
 def watch_values(common: Common, context_id: str, prefix: str) -> None:
-    """Show what the keys are, and then each revision as it is written, one a line."""
+    """Show the values of all keys, and then each revision as it is written, one per line."""
 
     async def work(client: Client) -> None:
         async with aclosing(client.context(context_id).watch(prefix)) as values:

@@ -53,28 +53,30 @@ us. Only 17 objects, two kilobytes, of each closed connection need the collector
 
 @click.group(cls=Group)
 def coordinator() -> None:
-    """Run the coordinator, see how it stands, and back its ledger up."""
+    """Run the coordinator, show its status, and back up its ledger."""
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @coordinator.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where; port 0 takes a free one.  [default: 127.0.0.1:7420]")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.  [default: 127.0.0.1:7420]"
+)
 @click.option("--db", type=_FILE, help="The ledger's file.  [default: in the state directory]")
 @click.option(
     "-c", "--config", type=_FILE, metavar="a2a.toml", help="Settings; options on the command line take precedence."
 )
-@click.option("--namespace", help="What task ids begin with.  [default: main]")
-@click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
+@click.option("--namespace", help="The prefix of task ids.  [default: main]")
+@click.option("--token-file", type=_FILE, help="The token to ask for, instead of one drawn at the first start.")
 @click.option(
     "--tls-cert", type=_FILE, help="Certificate chain (PEM), to listen beyond this machine; a renewed one is picked up."
 )
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
-@click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: for ever]")
+@click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: forever]")
 @ready_json_option
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
 def run(
     listen: str | None,
     db: Path | None,
@@ -91,11 +93,11 @@ def run(
     """Run a coordinator until SIGTERM or Ctrl-C.
 
     Agents and commands of the same user on this machine find its tokens in the state directory (A2A_STATE_DIR). Exit
-    code 70: the ledger could not be written, and after another start everybody goes on where they were; or the ledger
-    is an older copy, and an agent works on what came after it.
+    code 70: the ledger could not be written, and after another start everybody continues where they were; or the ledger
+    is an older copy, and an agent works on something that came after it.
 
     The file at --config has the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and
-    [retention], with durations in seconds. An unknown key is refused, with a list of the known ones.
+    [retention], with durations in seconds. An unknown key is an error that lists the known ones.
     """
     if db is not None and not db.name:
         raise click.UsageError("--db: expected the name of a file, got none")
@@ -118,7 +120,7 @@ def run(
 @coordinator.command()
 @common_options()
 def status(common: Common) -> None:
-    """Show how a coordinator stands: its tasks by state, who is there, and how full its limits are."""
+    """Show a coordinator's status: its tasks by state, who is connected, and how close it is to its limits."""
 
     async def work(client: Client) -> dict[str, Any]:
         return await client.status()
@@ -151,7 +153,7 @@ def backup(ledger: Path, to: Path, as_json: bool) -> None:
     """Copy LEDGER as it is now to the file TO, and its large payloads to TO.blobs, even while its coordinator runs.
 
     TO must not hold a ledger yet. The copy is a ledger itself: `a2a replay TO --verify` proves it. To restore it, stop
-    the coordinator, move LEDGER and every file whose name begins with its name away, and put both in its place.
+    the coordinator, move away LEDGER and every file whose name begins with its name, and put both in its place.
     """
     if not to.name:
         raise click.UsageError("TO: expected the name of a file, got none")
@@ -214,7 +216,7 @@ def _held_by(files: int, settings: WebSocketSettings) -> WebSocketSettings:
         return settings
     if possible * _FEW < settings.connections_max:
         log.warning(
-            "the system lets this process have %d open files: it holds %d connections at most, of the %d that it may",
+            "the system lets this process have %d open files: it holds %d connections at most, not the %d it is set to",
             files,
             possible,
             settings.connections_max,
@@ -309,8 +311,8 @@ async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
 def _what_now(error: StoreError) -> str:
     if isinstance(error, StoreOutdated):
         return (
-            "put the newest copy in its place, or where there is none, restart that agent before the coordinator:"
-            " what it was given since then is not known here"
+            "put the newest copy in its place, or if there is none, restart that agent before the coordinator:"
+            " this ledger does not know what the agent was given since then"
         )
     return "start the coordinator again"
 
@@ -322,7 +324,7 @@ def _pass_phrase(option: str, path: Path) -> str:
         UsageError: nobody is there to answer, for example because a supervisor started this.
     """
     if not can_ask():
-        raise click.UsageError(f"{option} {path} is encrypted, and no terminal is here to ask for its pass phrase")
+        raise click.UsageError(f"{option} {path} is encrypted, and there is no terminal to ask for its pass phrase")
     return str(click.prompt(f"pass phrase of {path}", hide_input=True, err=True))
 
 
@@ -343,7 +345,7 @@ def served_certificate(settings: Settings) -> ServedCertificate | None:
         return ServedCertificate(cert, key, lambda: _pass_phrase(*list(named.items())[-1]), _names(settings))
     except OSError as error:
         if key is None and b"PRIVATE KEY-----" not in cert.read_bytes():
-            raise click.UsageError(f"--tls-cert {cert} has no key in it: expected --tls-key") from error
+            raise click.UsageError(f"--tls-cert {cert} contains no key: expected --tls-key") from error
         together = ", ".join(f"{option} {path}" for option, path in named.items())
         raise click.UsageError(f"{together}: {error}") from error
 

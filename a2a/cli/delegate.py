@@ -41,25 +41,25 @@ LOOK_AGAIN = 1.0
     metavar="FILE",
     help="A file with the input, JSON if it parses (*.json: always), else text; - is stdin.",
 )
-@click.option("--text", help="The input, a text.")
-@click.option("--key", help="The same key is the same task, now and after any restart.")
-@click.option("--to", metavar="AGENT", type=AGENT, help="Only this agent.")
+@click.option("--text", help="The input, as text.")
+@click.option("--key", help="The same key means the same task, now and after any restart.")
+@click.option("--to", metavar="AGENT", type=AGENT, help="Only this agent may do it.")
 @click.option(
     "--context",
     "context_id",
     metavar="CONTEXT",
     type=CONTEXT,
-    help="The context it shares with other tasks; see `a2a context`.",
+    help="The context that the task shares with others; see `a2a context`.",
 )
-@click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
-@click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGETS)}.")
+@click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Its timers: {', '.join(TIMERS)}.")
+@click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"The most it may use: {', '.join(BUDGETS)}.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME", help="Claim this name for each attempt.")
-@click.option("--copies", type=click.IntRange(1, 32), default=1, help="Give it to this many agents, for one result.")
+@click.option("--copies", type=click.IntRange(1, 32), default=1, help="Give it to this many agents, to get one result.")
 @click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide.")
 @click.option(
     "--resolve",
     metavar="RUNG,...",
-    help="How differing answers are settled, in turn: majority,judge:SKILL,human,abort.",
+    help="How to settle differing answers, in turn: majority,judge:SKILL,human,abort.",
 )
 @click.option(
     "--resolve-cost",
@@ -73,7 +73,12 @@ LOOK_AGAIN = 1.0
     type=click.Choice(["pure", "idempotent", "irreversible"]),
     help="What it does to the outside world; decisions about an irreversible one can be appealed.",
 )
-@click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="The task ends by then.")
+@click.option(
+    "--deadline",
+    type=Seconds(min=0, min_open=True),
+    metavar="SECONDS",
+    help="The task fails unless it has a result by then.",
+)
 @click.option("--attempts", type=click.IntRange(1, 1000), help="How many attempts may fail before the task fails.")
 @click.option(
     "--acceptance",
@@ -82,7 +87,7 @@ LOOK_AGAIN = 1.0
     show_default=True,
     help="Who says that the result is good: nobody, this command by printing it, or an operator.",
 )
-@click.option("--no-wait", is_flag=True, help="Print the task's id and leave.")
+@click.option("--no-wait", is_flag=True, help="Print the task's id and exit.")
 @common_options(timeout=None)
 def delegate(
     common: Common,
@@ -108,7 +113,7 @@ def delegate(
     """
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:
-        raise click.UsageError("--agree, --resolve... and --compare say what decides between copies: give --copies too")
+        raise click.UsageError("--agree, --resolve... and --compare decide between copies: give --copies too")
     value = read_input(pairs, file, text, common.out.note)
     options |= {
         "acceptance": acceptance,
@@ -149,7 +154,7 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None, note: Callab
     for pair in pairs:
         name, is_pair, value = pair.partition("=")
         if not is_pair or not name:
-            raise click.UsageError(f"expected KEY=VALUE, got {quoted(pair)} (--text for a text, --input for a file)")
+            raise click.UsageError(f"expected KEY=VALUE, got {quoted(pair)} (use --text for text, --input for a file)")
         if name in named:
             raise click.UsageError(f"expected one value for {name}, got {quoted(pair)} as well")
         named[checked(name, "KEY")] = parse_value(value, name, note)
@@ -161,7 +166,7 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None, note: Callab
         return parse_value(content, where, note)
     value = parse_json(content, where)
     if named and not isinstance(value, dict):
-        raise click.UsageError(f"{where}: KEY=VALUE beside it needs a JSON object in the file")
+        raise click.UsageError(f"{where}: with KEY=VALUE, expected a JSON object in the file")
     return value | named if named else value
 
 
@@ -187,8 +192,8 @@ def _rungs(text: str | None) -> list[dict[str, Any]]:
 
     Anything after the last `=` is a cost: a mistyped cost must not become a part of the skill's name.
 
-    UsageError: a rung is missing, or a cost is not a number.
-        UsageError: a rung is missing, or what stands for a cost is no number.
+    Raises:
+        UsageError: a rung is missing, or a cost is not a number.
     """
     rungs = []
     for part in text.split(",") if text is not None else ():
@@ -234,7 +239,7 @@ async def _see_through(
 ) -> None:
     out, connection = common.out, common.connection
     if not task.created:
-        out.note(f"{task.id} was there already")
+        out.note(f"{task.id} already existed")
     try:
         with follower(out) as shown:
 
@@ -374,7 +379,7 @@ async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown
             await client.confirm(task.id, if_generation=generation)
             return generation
         except GenerationMismatch:
-            out.note(f"{task.id} has gone on since: look at it again")
+            out.note(f"{task.id} has changed since: look at it again")
 
 
 def _sees_and_answers(client: Client) -> bool:

@@ -29,12 +29,18 @@ LOOK_SHARE = 0.05
 
 @click.command()
 @click.argument("specs", nargs=-1, metavar="[MODULE:AGENT]...")
-@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Keep the ledger there.  [in memory]")
-@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7420", show_default=True, help="Port 0: a free one.")
+@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger's file.  [default: in memory]")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:7420",
+    show_default=True,
+    help="Where to listen; port 0 takes a free one.",
+)
 @ready_json_option
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors, and what the agents say.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors, and what the agents say.")
 def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, is_quiet: bool) -> None:
-    """Run a coordinator on this machine, and the agents named, until Ctrl-C.
+    """Run a coordinator on this machine, and the named agents, until Ctrl-C.
 
     Each agent is a process of its own, started again when it dies or when a Python file of its project changes.
     """

@@ -47,7 +47,7 @@ class Finding:
 
 
 @click.command()
-@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Look at this ledger too.")
+@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Check this ledger too.")
 @common_options(timeout=10.0)
 def doctor(common: Common, db: Path | None) -> None:
     """Find out what is wrong with this installation, this user's state and the coordinator.
@@ -84,7 +84,7 @@ def installation() -> Iterator[Finding]:
     try:
         this = importlib.metadata.distribution(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(DISTRIBUTION, "note", "not installed: it runs from its source")
+        yield Finding(DISTRIBUTION, "note", "not installed: it runs from source")
         return
     yield Finding(DISTRIBUTION, "ok", f"{this.version} at {Path(__file__).parents[1]}")
     for requirement in this.requires or ():
@@ -94,7 +94,7 @@ def installation() -> Iterator[Finding]:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "wrong", f"not installed; needed is {requirement}")
+            yield Finding(name, "wrong", f"not installed; {requirement} is needed")
 
 
 def others_named_a2a() -> Iterator[Finding]:
@@ -109,7 +109,7 @@ def others_named_a2a() -> Iterator[Finding]:
         yield Finding(
             "the name a2a",
             "wrong",
-            f"{name} {other.version} in {other.locate_file('')} has a package a2a as well: use an environment for each",
+            f"{name} {other.version} in {other.locate_file('')} has a package a2a too: use an environment for each",
         )
     for entry in sys.path:
         place = Path(entry or ".").resolve() / "a2a"
@@ -133,7 +133,7 @@ def state(url: str) -> Iterator[Finding]:
         yield Finding("state directory", "wrong", str(error).removeprefix("the state directory "))
         return
     if not home.exists():
-        yield Finding("state directory", "ok", f"{home} is not there yet")
+        yield Finding("state directory", "ok", f"{home} does not exist yet")
         return
     try:
         load_tokens(url)
@@ -145,12 +145,12 @@ def state(url: str) -> Iterator[Finding]:
         yield Finding("state directory", "wrong", f"{error.filename} cannot be looked at: {error.strerror}")
         return
     if foreign:
-        detail = f"{', '.join(foreign[:3])} of another user: run as that one, or name another directory: A2A_STATE_DIR"
+        detail = f"another user owns {', '.join(foreign[:3])}: run as that user, or set A2A_STATE_DIR to another path"
         yield Finding("state directory", "wrong", detail)
     elif open_to_others:
         yield Finding("state directory", "wrong", f"others may read or write {', '.join(open_to_others[:3])}")
     elif not os.access(home, os.W_OK):
-        yield Finding("state directory", "wrong", f"{home} cannot be written; A2A_STATE_DIR names another one")
+        yield Finding("state directory", "wrong", f"{home} cannot be written; set A2A_STATE_DIR to another directory")
     else:
         yield Finding("state directory", "ok", str(home))
 
@@ -187,7 +187,7 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
     except TimeoutError:
         return Finding(what, "wrong", f"{connection.url} does not answer")
     except StateDirectoryError:
-        return Finding(what, "note", "not looked for: a secret for it could not be kept")
+        return Finding(what, "note", "not checked: a secret for it could not be kept")
     except ConnectError as error:
         if "refused" in str(error):
             return Finding(what, "wrong", str(error))
@@ -266,7 +266,7 @@ def helpers() -> Iterator[Finding]:
     """Look for optional packages, which are used if installed."""
     for module, use in (
         ("uvloop", "a faster coordinator"),
-        ("rich", "progress that moves"),
+        ("rich", "live progress"),
         ("starlette", f"`a2a gateway` needs it ({DISTRIBUTION}[gateway])"),
         ("mcp", f"`a2a mcp` needs it ({DISTRIBUTION}[mcp])"),
         ("httpx2", f"`a2a agent remote` needs it ({DISTRIBUTION}[remote])"),

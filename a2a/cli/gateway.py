@@ -34,15 +34,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=f"127.0.0.1:{DEFAULT_PORT}",
     show_default=True,
     metavar="HOST:PORT",
-    help="Where; port 0 takes a free one.",
+    help="Where to listen; port 0 takes a free one.",
 )
 @click.option("--public-url", metavar="URL", help="Where clients reach it, for the card.  [default: where it listens]")
 @click.option(
     "--bearer-file",
     type=_FILE,
-    help="A file with the token that callers show, in place of one made at the first start.",
+    help="A file with the token that callers show, instead of one drawn at the first start.",
 )
-@click.option("--name", default="gateway", show_default=True, help="Whom the coordinator knows all callers as.")
+@click.option("--name", default="gateway", show_default=True, help="The principal of all callers at the coordinator.")
 @click.option(
     "--caller",
     "callers",
@@ -58,10 +58,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="At the end, for calls that wait.",
+    help="Time for waiting calls when it is told to stop.",
 )
 @ready_json_option
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
 def gateway(
     connection: Connection,
     listen: str,
@@ -75,18 +75,18 @@ def gateway(
 ) -> None:
     """Let any client of A2A 1.0 use the agents here, over HTTP, until SIGTERM or Ctrl-C.
 
-    It speaks A2A's JSON-RPC and HTTP+JSON. Everybody who reaches it may read its card, at /.well-known/agent-card.json;
-    all else needs the token, as `Authorization: Bearer TOKEN`, which is kept in the state directory.
+    It speaks A2A's JSON-RPC and HTTP+JSON. Anybody who can reach it may read its card, at /.well-known/agent-card.json;
+    everything else needs the token, as `Authorization: Bearer TOKEN`. The token is kept in the state directory.
 
-    To the coordinator all callers are one: each may answer and cancel everybody's tasks. Callers that --caller names
-    have a token and a name of their own, and answer and cancel only their own tasks; everybody who is let in may look
-    at all tasks. The same `messageId` is the same task, also through another gateway with the same --name.
+    To the coordinator, all callers are one: each may answer and cancel everybody's tasks. Callers that --caller
+    names have a token and a name of their own, and may answer and cancel only their own tasks; every caller may look at
+    all tasks. The same `messageId` means the same task, even through another gateway with the same --name.
 
     The coordinator may start later, and may restart: requests are retried for ten seconds.
     """
     require_extra("gateway", "gateway", "starlette", "uvicorn")
     if callers and bearer_file is not None:
-        raise click.UsageError("--bearer-file is the token of all callers; those of --caller have one each")
+        raise click.UsageError("--bearer-file is the token of all callers; with --caller, each caller has its own")
     how |= {"callers": callers, "listen": listen, "token": read_token(bearer_file, "--bearer-file")}
     tls = served_certificate(Settings(listen=listen, tls_cert=tls_cert, tls_key=tls_key))
     run_loop(lambda: _serve(connection, Output(ready_json, is_quiet), tls, **how))
@@ -126,6 +126,6 @@ def _announce(here: Any, connection: Connection, out: Output) -> None:
         tokens = {"tokenFile": files[""]} if "" in files else {"tokenFiles": files}
         out.record({"url": here.url, **tokens, "coordinator": connection.url, "pid": os.getpid()})
         return
-    out.note(f"gateway at {here.url} to {connection.url}")
+    out.note(f"gateway at {here.url} for the coordinator at {connection.url}")
     for caller, path in here.token_files.items():
         out.note(f"{caller or 'callers'} show{'s' if caller else ''} the token in {path}")

@@ -40,9 +40,7 @@ def load_agent(spec: str) -> Agent:
             found = getattr(found, part, None)
         if not isinstance(found, Agent):
             names = _listed(name for name, value in vars(module).items() if isinstance(value, Agent))
-            raise click.UsageError(
-                f"{spec}: expected an Agent, it is {type(found).__name__}; {module_name} has {names}"
-            )
+            raise click.UsageError(f"{spec}: expected an Agent, got {type(found).__name__}; {module_name} has {names}")
         return found
     agents = {name: value for name, value in vars(module).items() if isinstance(value, Agent)}
     if len(set(map(id, agents.values()))) != 1:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "dev": (".dev", "dev", "A coordinator and the agents you are writing, started again when they change."),
-    "coordinator": (".coordinator", "coordinator", "Run the coordinator, and back its ledger up."),
-    "agent": (".agents", "agent", "Run agents, make any program one, see who is there."),
+    "coordinator": (".coordinator", "coordinator", "Run the coordinator, and back up its ledger."),
+    "agent": (".agents", "agent", "Run agents, turn any program into one, and list them."),
     "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
     "answer": (".tasks", "answer", "Answer a task's question."),
@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ask": (".ask", "ask", "Have a squad answer a question from a folder of documents."),
     "squad": (".squad", "squad", "Start and stop the agents of a squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
-    "conformance": (".conformance", "conformance", "Try any implementation of the protocol on its specification."),
+    "conformance": (".conformance", "conformance", "Test an implementation of the protocol against its specification."),
     "bench": (".bench", "bench", "Measure how many tasks a coordinator carries, and how long one takes."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
     "completion": (".completion", "completion", "Write the script for shell completion."),
@@ -95,8 +95,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> No
 def cli() -> None:
     """Agents as separate processes: they discover each other, delegate tasks and acknowledge results.
 
-    `a2a dev` starts a coordinator to play with, and `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame of
-    one command, `a2a tap` those of all peers.
+    `a2a dev` starts a coordinator to play with; `a2a COMMAND --help` says more. A2A_LOG=DEBUG shows every frame of one
+    command, `a2a tap` shows those of all peers.
     """
 
 
@@ -179,11 +179,11 @@ def _tell(cause: BaseException) -> None:
     elif isinstance(cause, A2AError | OSError):
         text = str(cause) or type(cause).__name__
     elif isinstance(cause, ImportError) and cause.name:
-        text = f"{cause.name} is missing here: {cause}"
+        text = f"{cause.name} cannot be imported: {cause}"
     else:
         text = f"{type(cause).__name__}: {cause} (a bug; A2A_LOG=DEBUG shows where)"
     if text.startswith("nothing listens"):
-        text += "\n     `a2a coordinator run` starts one, `a2a dev` one to play with, `a2a doctor` tells what is wrong"
+        text += "\n     `a2a coordinator run` starts one, `a2a dev` one to play with, `a2a doctor` says what is wrong"
     click.echo(f"a2a: {escape(text, lines=True)}", err=True)
 
 

@@ -52,16 +52,16 @@ _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{
     show_default=True,
     help="Who says that a result is good: nobody, or an operator.",
 )
-@click.option("--name", default="mcp", show_default=True, help="Whom the coordinator knows the host as.")
+@click.option("--name", default="mcp", show_default=True, help="The principal of the host at the coordinator.")
 def mcp(connection: Connection, name: str, **how: Any) -> None:
     """Have a host of the Model Context Protocol use the agents here as tools, over stdin and stdout.
 
-    The host starts it, and ends it by SIGTERM or by closing its stdin. Each skill of a connected agent is a tool. A
-    call delegates a task and waits for it; cancelling the call cancels the task. Tasks that are still working when the
-    host ends go on: see `a2a task ls`.
+    The host starts this command, and ends it by SIGTERM or by closing its stdin. Each skill of a connected agent is a
+    tool. A call delegates a task and waits for it; cancelling the call cancels the task. A task that is still working
+    when the host ends goes on: see `a2a task ls`.
 
-    Two more tools go on waiting for a task that takes longer than --wait, and answer a task's question. The coordinator
-    may start later, and may restart.
+    Of two more tools, one goes on waiting for a task that takes longer than --wait, and one answers a task's question.
+    The coordinator may start later, and may restart.
     """
     require_extra("mcp", "mcp", "mcp")
     run_loop(lambda: _serve(connection, name, **how))

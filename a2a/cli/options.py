@@ -127,8 +127,8 @@ class Common:
             try:
                 return self._run(lambda: self._left_behind(ledger), work)
             except StoreLocked as exc:
-                elsewhere = f"a coordinator has {ledger} open, and does not listen at {DEFAULT_URL}"
-                raise Failure(f"{elsewhere}: say where with --url or A2A_URL", ExitCode.NOT_CONNECTED) from exc
+                elsewhere = f"a coordinator has {ledger} open, but does not listen at {DEFAULT_URL}"
+                raise Failure(f"{elsewhere}: give its address with --url or A2A_URL", ExitCode.NOT_CONNECTED) from exc
             except StoreError as exc:
                 raise Failure(f"nothing listens at {DEFAULT_URL}, and the ledger cannot be read: {exc}") from exc
 
@@ -198,14 +198,19 @@ def read_token(path: Path | None, option: str = "--token-file") -> str | None:
     except OSError as exc:
         raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     except UnicodeDecodeError as exc:
-        raise click.BadParameter(f"{path}: expected a token, a text in UTF-8", param_hint=option) from exc
+        raise click.BadParameter(f"{path}: expected a token, as UTF-8 text", param_hint=option) from exc
     if not token:
-        raise click.BadParameter(f"{path} is empty; a token was expected", param_hint=option)
+        raise click.BadParameter(f"{path}: expected a token, got an empty file", param_hint=option)
     return token
 
 
 _URL = click.option(
-    "--url", envvar="A2A_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="The coordinator."
+    "--url",
+    envvar="A2A_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="The coordinator's address.",
 )
 _TOKEN_FILE = click.option(
     "--token-file",
@@ -222,7 +227,7 @@ ready_json_option = click.option(
 )
 """For commands that serve until they are stopped."""
 _QUIET = click.option(
-    "--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result, errors and what needs a person."
+    "--quiet", "-q", "is_quiet", is_flag=True, help="Print only the result, errors, and what needs a person."
 )
 
 
@@ -251,7 +256,7 @@ def common_options(timeout: float | None = 30.0) -> Callable[[Callable[..., Any]
             default=timeout,
             show_default=timeout is not None,
             metavar="SECONDS",
-            help="For the whole command.",
+            help="The limit for the whole command.",
         )
         @functools.wraps(function)
         def wrapper(

@@ -145,7 +145,7 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             # The reader has had enough: a command ends silently, except one that stays, which reports this.
-            raise BrokenPipeError(error.errno, "nobody reads the standard output any more") from error
+            raise BrokenPipeError(error.errno, "nobody reads the standard output any longer") from error
         raise Failure(f"the standard output cannot be written: {error.strerror}") from error
 
 
@@ -182,7 +182,7 @@ class Output:
         """Write the value of a task: text as it is, else JSON. It is escaped only for a terminal."""
         if isinstance(value, bytes):
             if is_terminal(sys.stdout):
-                self.note(f"{len(value)} bytes that are no text; write them to a file with > FILE")
+                self.note(f"{len(value)} bytes that are not text; write them to a file with > FILE")
             else:
                 _echo(value, nl=False)
         elif not isinstance(value, str):

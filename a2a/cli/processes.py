@@ -37,7 +37,7 @@ async def tell_restarts(supervisor: Supervisor, say: Callable[[str], None]) -> N
             if program.state == "halted" and halted.get(program.name) != program.since:
                 halted[program.name] = program.since
                 how = _exit(program.exit_code)
-                say(f"{program.name} ended ({how}) and is started again when one of its files changes")
+                say(f"{program.name} ended ({how}) and will be started again when one of its files changes")
         await news.wait()
 
 

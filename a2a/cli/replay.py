@@ -180,7 +180,7 @@ def replay(file: Path, is_verify: bool, after: int, as_json: bool) -> None:
     """Print the records of a ledger's FILE, one per line, even while its coordinator runs. Nothing is changed.
 
     With --verify: decide everything again from the recorded inputs, and compare the records, the hashes of memory that
-    were recorded at stops, and the snapshot. If they differ, the first record that does is named, with exit code 1.
+    were recorded at stops, and the snapshot. If they differ, name the first record that does, with exit code 1.
     """
     out = Output(as_json, False)
     try:
@@ -192,7 +192,7 @@ def replay(file: Path, is_verify: bool, after: int, as_json: bool) -> None:
     except StoreError as error:
         raise Failure(str(error)) from error
     except _UnreadableError as error:
-        raise Failure(f"record {error.lsn} cannot be read: expected {error}, stands {error.stands}") from error
+        raise Failure(f"record {error.lsn} cannot be read: expected {error}, got {error.stands}") from error
 
 
 def _tell(out: Output, verdict: Verdict) -> None:
@@ -206,11 +206,11 @@ def _tell(out: Output, verdict: Verdict) -> None:
         out.line(f"{folded} {'folds' if verdict.records == 1 else 'fold'}, {again} run again")
         out.line(f"state {verdict.state_hash}, compared at {number_of(verdict.stops, 'stop')} of the coordinator")
         if verdict.archived:
-            out.line(f"{verdict.archived} archived tasks, conflicts and contexts are as the records tell them")
+            out.line(f"{verdict.archived} archived tasks, conflicts and contexts match the records")
         if verdict.snapshot is not None and verdict.is_good:
-            out.line(f"the snapshot of record {verdict.snapshot} and the records behind it add up to the same")
+            out.line(f"the snapshot of record {verdict.snapshot} and the records after it add up to the same state")
     if not verdict.is_good:
-        differs = f"record {verdict.lsn} differs\n  expected  {verdict.expected}\n  stands    {verdict.stands}"
+        differs = f"record {verdict.lsn} differs\n  expected  {verdict.expected}\n  got       {verdict.stands}"
         raise Failure(differs, ExitCode.FAILED)
 
 

@@ -67,7 +67,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--approve",
     type=click.Choice(["ask", "auto", "never"]),
-    help="Who approves: you; nobody, as long as tests hold and safety agrees; or never: it stops before the commit.  "
+    help="Who approves: you; nobody, as long as tests pass and safety agrees; or never: it stops before the commit.  "
     "[default: ask at a terminal, else auto]",
 )
 @click.option(
@@ -76,16 +76,18 @@ _FOLDER = click.Path(path_type=Path)
     metavar="SECONDS",
     help="How long a question waits for a person before the run ends.  [default: a day]",
 )
-@click.option("--branch", default="", help="The branch to make.  [default: a name of its own]")
-@click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; name it again to go on with that run.")
+@click.option("--branch", default="", help="The branch to create.  [default: a name of its own]")
+@click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; name it again to continue that run.")
 @click.option(
-    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger of the coordinator, if one is started."
 )
-@click.option("--keep", is_flag=True, help="Leave coordinator and agents running.")
+@click.option("--keep", is_flag=True, help="Leave the coordinator and agents running.")
 @click.option(
-    "--allow-unsandboxed", is_flag=True, help="Run tests even if no sandbox works, with everything you may do."
+    "--allow-unsandboxed", is_flag=True, help="Run tests even if no sandbox works, with all your permissions."
 )
-@click.option("--squad", "squad_name", default="maintenance", show_default=True, metavar="NAME", help="Another squad.")
+@click.option(
+    "--squad", "squad_name", default="maintenance", show_default=True, metavar="NAME", help="Use another squad."
+)
 @common_options(timeout=None)
 def run(
     common: Common,
@@ -104,13 +106,13 @@ def run(
     """Have a squad of agents carry out REQUEST on a repository, and commit what passes to a branch of its own.
 
     `a2a run "modernise to py311, keep the tests green" --repo PATH`. A coordinator and agents are started if none are
-    running. Nothing is pushed, and no checkout is touched. If a run was killed, the same command goes on where it was;
-    after `a2a task cancel` it begins anew. Runs on one repository take turns, each from what is checked out when its
+    running. Nothing is pushed, and no checkout is touched. If a run was killed, the same command continues it; after
+    `a2a task cancel` it starts over. Runs on one repository take turns; each starts from what is checked out when its
     turn comes. Without a terminal, a question says how to answer it from elsewhere.
 
     Exit codes: 0 done; 1 no evidence, or nobody to decide on it; 2 this request or repository cannot be worked on; 3 no
-    coordinator, or no package index; 4 timeout, also of a question; 5 the task failed; 7 rejected by you, or refused by
-    safety.
+    coordinator, or no package index; 4 timeout, including that of a question; 5 the task failed; 7 rejected by you, or
+    refused by safety.
     """
     if (repo is None) == (sdist is None):
         raise click.UsageError("expected one of --repo PATH and --sdist NAME==VERSION")
@@ -131,7 +133,7 @@ def run(
     }
     if answer_within is not None:
         if given["approve"] != "ask":
-            raise click.UsageError(f"--answer-within: nobody is asked with --approve {given['approve']}: expected ask")
+            raise click.UsageError(f"--answer-within: expected --approve ask, got {given['approve']}")
         given["answer_within"] = answer_within
     definition, url = load(squad_name), chosen_url(common.connection)
 
@@ -139,16 +141,16 @@ def run(
         wanted = {**given, "head": await _head(repo)}
         if branch and (branch.startswith("-") or (await _git("/", "check-ref-format", f"refs/heads/{branch}"))[0]):
             # Otherwise the deployer would say so after all the work is done.
-            raise click.UsageError(f"--branch: {branch!r} cannot be the name of a branch")
+            raise click.UsageError(f"--branch: {branch!r} is not a valid name of a branch")
         # A user who is not let in learns that before a folder is made.
         await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
             if branch and repo is not None and not this.is_resumed and (taken := await _in_the_way(repo, branch)):
                 if out is None:
                     shutil.rmtree(this.folder)
-                beside = "" if taken == branch else f", beside which there can be no {branch}"
+                beside = "" if taken == branch else f", which rules out {branch}"
                 raise click.UsageError(f"--branch: {repo} has a branch {taken} already{beside}")
-            word = "goes on" if this.is_resumed else "begins"
+            word = "continues" if this.is_resumed else "begins"
             common.out.note(f"the run {word} in {this.folder}")
             async with (
                 asyncio.timeout(common.timeout),
@@ -161,7 +163,7 @@ def run(
     except TimeoutError as exc:
         if common.timeout is None:
             raise
-        raise TimeoutError(f"not done within {common.timeout:g} s; the same command goes on with it") from exc
+        raise TimeoutError(f"not done within {common.timeout:g} s; the same command continues it") from exc
 
 
 async def _head(repo: Path | None) -> str:
@@ -196,7 +198,7 @@ async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:
     try:
         git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as exc:
-        raise Failure(f"git is needed, and does not start: {exc}") from exc
+        raise Failure(f"git is needed but does not start: {exc}") from exc
     said, why = (text.decode(errors="replace").strip() for text in await git.communicate())
     return git.returncode or 0, said, why
 
@@ -210,7 +212,7 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
     async with connect(place.url, token=place.token, operator=True) as client:
         if this.is_resumed and await _is_canceled(client, this.task):
             # Whoever asks again knows that it was canceled, or has to learn it: its story would end without a reason.
-            common.out.note(f"{this.task} was canceled: the run begins anew ({there.typed(f'task show {this.task}')})")
+            common.out.note(f"{this.task} was canceled: the run starts over ({there.typed(f'task show {this.task}')})")
             this.begin_anew()
         handle = client.delegate(
             definition.skill,
@@ -230,7 +232,7 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
                 result = await task.result()
             except (asyncio.CancelledError, click.Abort):
                 common.out.note(
-                    "the run stays open: the same command goes on with it; "
+                    "the run stays open: the same command continues it; "
                     f"{there.typed(f'task cancel {task.id}')} ends it"
                 )
                 raise
@@ -260,8 +262,8 @@ async def _is_canceled(client: Client, task: str) -> bool:
 def _how_to_answer(there: Connection, within: float | None) -> str:
     """Return the hint for a question that nobody here can answer; `TASK` stands for the task's id."""
     how = there.typed("answer TASK ANSWER")
-    how_long = "a day, or as --answer-within says" if within is None else f"{within:g} s"
-    return f"nobody can be asked here, and the question waits for {how_long}; answer with: {how}"
+    how_long = "a day, or as long as --answer-within says" if within is None else f"{within:g} s"
+    return f"there is nobody to ask here, and the question waits for {how_long}; answer with: {how}"
 
 
 async def _watch(client: Client, task: TaskHandle, shown: Display, elsewhere: str) -> None:
@@ -352,7 +354,7 @@ async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Outp
     if out.as_json:
         out.record({"kind": "end", "task": task.id, "reason": error.reason, "code": code, "detail": error.detail})
     exit_code = EXIT_OF_ERROR.get(code, ExitCode.TASK_FAILED)
-    where = "" if exit_code is not ExitCode.TASK_FAILED else f" ({there.typed(f'task show {task.id}')} tells more)"
+    where = "" if exit_code is not ExitCode.TASK_FAILED else f" ({there.typed(f'task show {task.id}')} says more)"
     return Failure(text + where, exit_code)
 
 

@@ -22,12 +22,17 @@ def schema() -> None:
 
 
 @schema.command()
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write each to a file in this directory.",
+)
 @click.option(
     "--check", is_flag=True, help="Write nothing; fail if a file in --dir differs from what would be written."
 )
-@click.option("--records", "is_records", is_flag=True, help="The schemas of the ledger's records, not of frames.")
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+@click.option("--records", "is_records", is_flag=True, help="Write the schemas of the ledger's records instead.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
 def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool) -> None:
     """Write the JSON Schema of each kind of frame; without --dir all of them as one JSON object to stdout."""
     out = Output(is_quiet=is_quiet)
@@ -43,8 +48,8 @@ def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool
     differing = sorted(name for name in texts.keys() | there.keys() if texts.get(name) != there.get(name))
     if check:
         if differing:
-            raise Failure(f"{directory}: not as the code has it: {', '.join(differing)} ({hint} --dir)")
-        out.note(f"{directory}: {len(texts)} schemas are as the code has them")
+            raise Failure(f"{directory}: differs from the code: {', '.join(differing)} ({hint} --dir)")
+        out.note(f"{directory}: {len(texts)} schemas match the code")
         return
     directory.mkdir(parents=True, exist_ok=True)
     written = [name for name in differing if name in texts]
@@ -53,4 +58,4 @@ def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool
     out.note(f"{directory}: {len(texts)} schemas, {len(written)} written")
     foreign = [name for name in differing if name not in texts]
     if foreign:
-        out.note(f"{directory}: not one of them, and left there: {', '.join(foreign)}")
+        out.note(f"{directory}: not schemas of the protocol, and left in place: {', '.join(foreign)}")

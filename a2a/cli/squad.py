@@ -41,7 +41,7 @@ def squad() -> None:
 
 _NAME = click.argument("name", default="maintenance")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
 
 
 def chosen_url(connection: Connection) -> str | None:
@@ -53,18 +53,20 @@ def chosen_url(connection: Connection) -> str | None:
 @squad.command()
 @_NAME
 @click.option(
-    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger of the coordinator, if one is started."
 )
 @click.option(
     "--with", "added", multiple=True, metavar="AGENT", help="Add an agent of the squad that is not started by default."
 )
-@click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are ready, and leave them running.")
+@click.option(
+    "--detach", "-d", "is_detached", is_flag=True, help="Return when all agents are ready, and leave them running."
+)
 @click.option(
     "--ready-json",
     "--json",
     "ready_json",
     is_flag=True,
-    help="When all are there, write one JSON object about it to stdout.",
+    help="When all agents are ready, write one JSON object about the squad to stdout.",
 )
 @_QUIET
 @connection_options
@@ -87,7 +89,7 @@ def up(
     async def begin() -> None:
         place = await find_place(definition, url, token=connection.token, db=db)
         if await is_up(definition, place):
-            raise SquadError(f"the squad {definition.name} is up at {place.url} already")
+            raise SquadError(f"the squad {definition.name} is already up at {place.url}")
         if is_detached:
             state = await asyncio.to_thread(detach, name, place, added)
             _announce(out, state)
@@ -153,7 +155,7 @@ def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]
     if state is None:
         process.wait()
         said = log.read_text(errors="replace").strip().removeprefix("a2a: ")
-        raise SquadError(f"the squad {definition.name} did not come up: {said or 'it said nothing'}")
+        raise SquadError(f"the squad {definition.name} did not come up: {said or 'it printed nothing'}")
     process.returncode = 0  # it is on its own now; nobody here waits for it
     return state
 
@@ -196,13 +198,13 @@ def ls(name: str | None, as_json: bool) -> None:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for its end.",
+    help="How long to wait for it to end.",
 )
 @_JSON
 @_QUIET
 @connection_options
 def down(connection: Connection, name: str, timeout: float, as_json: bool, is_quiet: bool) -> None:
-    """Stop a squad and the coordinator it started. Work under way goes on when the squad is up again."""
+    """Stop a squad and the coordinator it started. Work under way continues when the squad is up again."""
     out, url = Output(as_json, is_quiet), chosen_url(connection)
     definition = load(name)
     states = [state for state in known(definition.name) if url is None or state["url"] == url]

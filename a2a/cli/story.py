@@ -69,7 +69,7 @@ def describe(event: TaskEvent) -> str:
         "dispute": lambda: f"answers contradict each other ({data.get('conflict', '?')})",
         "resolve": lambda: f"conflict {data.get('conflict', '?')} is decided ({data.get('outcome', '?')})",
         "evict": lambda: f"taken away from {agent}",
-        "steer": lambda: f"a word of {data.get('by', '?')}",
+        "steer": lambda: f"a word from {data.get('by', '?')}",
         "progress": lambda: _progress(event),
         "artifact": lambda: f"artifact {data.get('name') or data.get('artifactId', '?')}",
         "ask": lambda: f"asks (question {data.get('askNo', '?')})",
@@ -126,7 +126,7 @@ def _moved(data: dict[str, Any]) -> str:
         f"{stale['key']} (revision {stale['seen']} was seen, it was {stale['current']})"
         for stale in data.get("staleBasis", ())
     ]
-    return f", relying on what has moved since: {', '.join(moved)}" if moved else ""
+    return f", relying on keys that have moved since: {', '.join(moved)}" if moved else ""
 
 
 def _progress(event: TaskEvent) -> str:

@@ -26,19 +26,19 @@ _SHOWN_MAX = 400
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: a free one.")
-@click.option("--agent", metavar="AGENT", type=AGENT, help="Only what this agent, or this principal, says and hears.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--agent", metavar="AGENT", type=AGENT, help="Only frames to and from this agent, or this principal.")
 @click.option("--task", metavar="TASK", type=TASK, help="Only frames that name this task.")
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only frames of this kind, as task.offer.")
-@click.option("--full", "is_full", is_flag=True, help="Frames as they are, however long.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only frames of this kind, such as task.offer.")
+@click.option("--full", "is_full", is_flag=True, help="Show whole frames, however long.")
 @connection_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per frame.")
-@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the frames.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only the frames.")
 def tap(connection: Connection, as_json: bool, is_quiet: bool, port: int, is_full: bool, **wanted: Any) -> None:
     """Show every frame that agents and clients exchange with a coordinator, until Ctrl-C.
 
-    It listens on this machine and passes everything on to the coordinator at --url and back, unchanged: let a peer
-    connect here instead (A2A_URL, --url). Your own commands and agents need no other token here; tokens and secrets are
+    It listens on this machine and passes everything on to the coordinator at --url and back, unchanged: have peers
+    connect here instead (A2A_URL, --url). Your own commands and agents need no other token here. Tokens and secrets are
     not shown.
     """
     run_loop(lambda: _serve(connection.url, port, Output(as_json, is_quiet), is_full, **wanted))
@@ -65,7 +65,7 @@ async def _serve(
     try:
         listener = await Tap(url, tell).listen(port)
     except OSError as error:
-        raise Failure(f"port {port} cannot be listened on: {error.strerror or error}") from error
+        raise Failure(f"cannot listen on port {port}: {error.strerror or error}") from error
     try:
         with known_as(listener.url, url):
             async with anyio.create_task_group() as group:

@@ -47,7 +47,7 @@ AGENTS_SHOWN = 5
 
 @click.group(cls=Group)
 def task() -> None:
-    """Look at tasks; confirm, reject or cancel them. Everything is there after a restart, from the ledger."""
+    """Look at tasks; confirm, reject or cancel them. The ledger keeps them across restarts."""
 
 
 def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | None) -> str | None:
@@ -58,11 +58,11 @@ def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | No
 
 
 @task.command("ls")
-@click.option("--state", callback=_known_state, help=f"Only these: {', '.join(TaskState)}.")
+@click.option("--state", callback=_known_state, help=f"Only tasks in this state: {', '.join(TaskState)}.")
 @click.option("--skill", type=SKILL, help="Only tasks for this skill.")
 @click.option("--parent", metavar="TASK", type=TASK, help="Only sub-tasks of this one.")
-@click.option("--dead", is_flag=True, help="Only those given up after several agents were lost with them.")
-@click.option("--before", metavar="TASK", type=TASK, help="Only those that come behind this one.")
+@click.option("--dead", is_flag=True, help="Only tasks given up after several agents were lost with them.")
+@click.option("--before", metavar="TASK", type=TASK, help="Only tasks older than this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
 def list_tasks(
@@ -74,7 +74,7 @@ def list_tasks(
     before: str | None,
     limit: int,
 ) -> None:
-    """Show tasks, the newest first."""
+    """Show tasks, newest first."""
 
     async def work(client: Client) -> tuple[list[dict[str, Any]], bool]:
         page = partial(client.list, state=state, skill=skill, parent=parent, dead_letter=dead)
@@ -91,7 +91,7 @@ def list_tasks(
             common.out.record(shown)
         return
     if not found:
-        common.out.note("there are no such tasks")
+        common.out.note("no such tasks")
         return
     now = datetime.now(UTC).isoformat()
     common.out.table(
@@ -116,7 +116,7 @@ def list_tasks(
 def show_task(common: Common, task_id: str) -> None:
     """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what.
 
-    For a queued task it also tells what the task waits for, for a group how many of its copies wait.
+    For a queued task, it also says what the task waits for; for a group, how many of its copies wait.
     """
 
     async def work(client: Client) -> None:
@@ -169,7 +169,7 @@ def _head(shown: dict[str, Any]) -> list[str]:
         for stale in metadata.get("staleBasis", ())
     ]
     if "overruled" in metadata:
-        lines.append(f"  overruled  by conflict {metadata['overruled']}: it waits for a word")
+        lines.append(f"  overruled  by conflict {metadata['overruled']}: it waits to be confirmed or rejected")
     if metadata.get("reason"):
         detail = metadata.get("detail")
         lines.append(f"  reason     {metadata['reason']}{f': {shortened(detail)}' if detail else ''}")
@@ -262,10 +262,10 @@ async def _history(client: Client, shown: dict[str, Any]) -> AsyncGenerator[Task
 
 @task.command("events")
 @_TASK
-@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the task has ended.")
 @common_options(timeout=None)
 def show_events(common: Common, task_id: str, follow: bool) -> None:
-    """Show what happened to a task, one event a line."""
+    """Show what happened to a task, one event per line."""
 
     async def work(client: Client) -> None:
         shown = await client.get(task_id)
@@ -341,7 +341,7 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
 
 @task.command("result")
 @_TASK
-@click.option("--wait", is_flag=True, help="Until there is one; mind --timeout.")
+@click.option("--wait", is_flag=True, help="Wait until there is one, or until --timeout.")
 @common_options(timeout=None)
 def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
@@ -399,7 +399,7 @@ def _result(shown: dict[str, Any]) -> Any:
 @_TASK
 @common_options()
 def confirm_task(common: Common, task_id: str) -> None:
-    """Accept the result that a task has now."""
+    """Accept the current result of a task."""
     common.run(lambda client: client.confirm(task_id))
     _done(common, task_id, "confirmed")
 
@@ -408,7 +408,7 @@ def confirm_task(common: Common, task_id: str) -> None:
 @_TASK
 @click.argument("feedback", default="")
 @click.option("--final", is_flag=True, help="No further revision: the task ends.")
-@click.option("--reason", default="", help="A short word for programs.")
+@click.option("--reason", default="", help="A short reason for programs.")
 @common_options()
 def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason: str) -> None:
     """Reject the current result of a task; the next revision sees the FEEDBACK.
@@ -418,7 +418,7 @@ def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason
     checked(feedback, "FEEDBACK")
     if final and feedback:
         if reason:
-            raise click.UsageError("expected FEEDBACK or --reason with --final: no revision follows that sees both")
+            raise click.UsageError("with --final, expected FEEDBACK or --reason, got both: no revision follows")
         feedback, reason = "", feedback
     common.run(lambda client: client.reject(task_id, feedback, rework=not final, reason=reason))
     _done(common, task_id, "rejected" if final else "sent back")
@@ -444,8 +444,10 @@ def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop",
 @task.command("steer")
 @_TASK
 @click.argument("word")
-@click.option("--interrupt", is_flag=True, help="Have the attempt give the task back; the next one begins with it.")
-@click.option("--key", help="The same key is the same word, however often it is said.")
+@click.option(
+    "--interrupt", is_flag=True, help="Have the attempt give the task back; the next attempt begins with WORD."
+)
+@click.option("--key", help="The same key means the same word, however often it is sent.")
 @common_options()
 def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: str | None) -> None:
     """Send a WORD to the agent at work: JSON if it parses, else text."""
@@ -458,12 +460,12 @@ def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: st
 @_TASK
 @common_options()
 def redrive_task(common: Common, task_id: str) -> None:
-    """Try an ended task again: a new task with the same skill and input, whose id is printed."""
+    """Try an ended task again: create a new task with the same skill and input, and print its id."""
 
     async def work(client: Client) -> str:
         shown = await client.get(task_id)
         if shown["metadata"]["state"] not in ENDED:
-            raise Failure(f"{task_id} is {shown['metadata']['state']}: only what has ended is tried again")
+            raise Failure(f"{task_id} is {shown['metadata']['state']}: only an ended task can be tried again")
         async with client.redrive(shown) as again:
             return again.id
 
@@ -484,13 +486,15 @@ def _done(common: Common, task_id: str, what: str) -> None:
 @click.command()
 @_TASK
 @click.argument("value", required=False)
-@click.option("--ask", "number", type=click.IntRange(min=0), help="Which question; the oldest open one by default.")
+@click.option(
+    "--ask", "number", type=click.IntRange(min=0), help="The number of the question.  [default: the oldest open one]"
+)
 @common_options(timeout=None)
 def answer(common: Common, task_id: str, value: str | None, number: int | None) -> None:
     """Answer a task's question with VALUE: JSON if it parses, else text. Without VALUE, answer at the terminal.
 
     If the question has options, VALUE is one of them or its number; for one such as
-    `reject: FEEDBACK` you choose the last word.
+    `reject: FEEDBACK`, replace the last word with your own text.
     """
 
     async def work(client: Client) -> int:
@@ -519,5 +523,5 @@ def answer(common: Common, task_id: str, value: str | None, number: int | None) 
 def _open_ask(asks: list[dict[str, Any]], task_id: str, number: int | None) -> dict[str, Any]:
     waiting = [asked for asked in asks if asked["isOpen"] and number in (None, asked["askNo"])]
     if not waiting:
-        raise Failure(f"{task_id} {'asks nothing' if number is None else f'has no open question {number}'}")
+        raise Failure(f"{task_id} {'has no open question' if number is None else f'has no open question {number}'}")
     return waiting[0]

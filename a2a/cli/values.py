@@ -20,10 +20,10 @@ _SAID: Final = {
     "Expecting value": "expected a value",
     "Expecting property name enclosed in double quotes": "expected a name in double quotes",
     "Expecting ':' delimiter": "expected a colon",
-    "Expecting ',' delimiter": "expected a comma or the end of what is open",
+    "Expecting ',' delimiter": "expected a comma, or a closing bracket or brace",
     "Extra data": "expected the end of the text",
-    "Unterminated string starting at": "this string does not end",
-    "Invalid control character at": "expected a control character as an escape",
+    "Unterminated string starting at": "this string has no end",
+    "Invalid control character at": "expected an escape for this control character",
     "Illegal trailing comma before end of object": "expected another name, or no comma",
     "Illegal trailing comma before end of array": "expected another value, or no comma",
 }
@@ -45,7 +45,7 @@ def parse_value(text: str, what: str = "", note: Callable[[str], None] | None = 
         value = _loaded(text, what)
     except json.JSONDecodeError as error:
         if note is not None and text.lstrip()[:1] in ("{", "["):
-            note(f"{_named(what)}taken as a text, it is no JSON: {_told(error)}")
+            note(f"{_named(what)}not JSON, so it is taken as text: {_told(error)}")
         value = text
     except ValueError:
         value = text
@@ -121,11 +121,11 @@ def _loaded(text: str, what: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _too_deep(what: str) -> str:
-    return f"{_named(what)}this JSON is nested too deep"
+    return f"{_named(what)}this JSON is nested too deeply"
 
 
 def _named(what: str) -> str:

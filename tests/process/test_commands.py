@@ -248,7 +248,7 @@ def test_a_coordinator_that_can_tell_nobody_where_it_is_ends_and_says_so(home: P
         )
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"a2a: nobody reads the standard output any more\n")
+    assert (done.returncode, done.stderr) == (1, b"a2a: nobody reads the standard output any longer\n")
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_coordinator_with_70(start: Start, a2a: Any, coordinator: Any) -> None:
@@ -371,7 +371,7 @@ def test_dev_starts_an_agent_again_when_its_file_changes(
     dev.line("words.py changed: greeters:agent is started again", "err")
     dev.line("greeter is ready", "err")
     Path("greeters.py").write_text("from words import hello\n" + AGENT.replace('"hello"', "hello"))
-    dev.line("greeters:agent ended (exit code 2) and is started again when one of its files changes", "err")
+    dev.line("greeters:agent ended (exit code 2) and will be started again when one of its files changes", "err")
     Path("words.py").write_text("hello = 'hello at last'")
     dev.line("greeter is ready", "err")
     assert a2a("delegate", "greet") == "hello at last\n"

@@ -47,7 +47,7 @@ def test_agents_as_json_and_by_skill(command: Any, world: Any) -> None:
     assert 0 <= shown["seenMs"] < 60_000
     assert shown["card"]["version"] == "2.0"
     none = command("agent", "ls", "--skill", "flying")
-    assert (none.code, none.out, none.err) == (0, "", "nobody has the skill flying\n")
+    assert (none.code, none.out, none.err) == (0, "", "no agent has the skill flying\n")
 
 
 def test_agents_by_status(command: Any, world: Any) -> None:
@@ -73,10 +73,10 @@ def test_agents_by_status(command: Any, world: Any) -> None:
     assert listed() == listed("--status", "ready", "--status", "away") == ["gone", "helper"]
     assert listed("--status", "ready") == ["helper"]
     assert listed("--status", "away", "--skill", "fly") == ["gone"]
-    assert command("agent", "ls", "--status", "draining").err == "nobody is draining\n"
+    assert command("agent", "ls", "--status", "draining").err == "no agent is draining\n"
     none = command("agent", "ls", "--status", "ready", "--status", "draining", "--skill", "fly")
-    assert (none.code, none.out, none.err) == (0, "", "nobody is ready or draining and has the skill fly\n")
-    assert command("agent", "ls", "--status", "ready", "--skill", "x").err == "nobody has the skill x\n"
+    assert (none.code, none.out, none.err) == (0, "", "no agent is ready or draining and has the skill fly\n")
+    assert command("agent", "ls", "--status", "ready", "--skill", "x").err == "no agent has the skill x\n"
     assert "'ready', 'draining', 'away'" in command("agent", "ls", "--status", "here").err
 
 
@@ -137,7 +137,7 @@ def test_an_agent_that_processes_take_from_each_other_is_shown_as_that(
     told = {"conflict": "main-k7", "leftMs": 12_000}
     monkeypatch.setattr("a2a.engine.conflicts.flapping.told_of", lambda world, agent, now: told)
     done = command("agent", "show", "helper")
-    assert "gets no offers for another 12 s: processes take it from each other\n" in done.out
+    assert "gets no offers for another 12 s: processes take its id from each other\n" in done.out
     assert f"a2a conflict resolve main-k7 none --url {world.url}\n" in done.out
     shown = json.loads(command("agent", "show", "helper", "--json").out)
     assert shown["quarantine"] == {"conflict": "main-k7", "left": 12.0}
@@ -147,7 +147,7 @@ def test_an_agent_that_processes_take_from_each_other_is_shown_as_that(
 
 def test_draining_needs_the_operators_token_and_is_seen(command: Any, world: Any) -> None:
     done = command("agent", "drain", "helper")
-    assert (done.code, done.err) == (0, "helper takes nothing new; it holds 0 tasks\n")
+    assert (done.code, done.err) == (0, "helper takes no new tasks; it holds 0 tasks\n")
     assert json.loads(command("agent", "drain", "helper", "--json").out)["status"] == "draining"
     world.hosted.tokens.token_file.with_name("operator-token").unlink()
     refused = command("agent", "drain", "helper")
@@ -168,7 +168,7 @@ def test_an_agent_is_forgotten_and_a_lost_secret(command: Any, world: Any) -> No
     with pytest.raises(ConnectError, match="boss is bound to a secret"):
         world.call(come, "a new one")
     done = command("agent", "forget", "boss", "--secret")
-    told = "the secret of boss is forgotten: start it now, its next connection brings a new one\n"
+    told = "the secret of boss is forgotten: start it now; its next connection gets a new one\n"
     assert (done.code, done.out, done.err) == (0, "", told)
     world.call(come, "a new one")
     shown = json.loads(command("agent", "forget", "boss", "--secret", "--json").out)
@@ -177,7 +177,7 @@ def test_an_agent_is_forgotten_and_a_lost_secret(command: Any, world: Any) -> No
     done = command("agent", "forget", "boss")
     assert (done.code, done.err) == (0, "boss is forgotten\n")
     done = command("agent", "forget", "boss")
-    assert (done.code, done.err) == (1, "a2a: nothing is known of boss\n")
+    assert (done.code, done.err) == (1, "a2a: nothing is known about boss\n")
     done = command("agent", "forget", "helper")
     assert (done.code, done.err) == (1, "a2a: denied: helper is here: stop it first\n")
     world.hosted.tokens.token_file.with_name("operator-token").unlink()
@@ -392,6 +392,6 @@ def test_what_the_card_demands_is_told_at_the_start_with_the_option_that_gives_i
     assert done.code == 0, done.err
     assert done.err == (
         "http://h/.well-known/agent-card.json: the agent asks for a bearer token: --bearer-file FILE\n"
-        "without it tasks will fail, unless the card asks for more than the agent does\n"
+        "without it, tasks will fail, unless the card asks for more than the agent needs\n"
     )
     assert served == [("remote-far@h", 2, 7.0, 1.0)]

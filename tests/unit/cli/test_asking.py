@@ -101,7 +101,7 @@ async def test_what_no_value_stands_for_is_asked_again(
 
             group.start_soon(ask)
             typed("1e999\n")
-            while "JSON has no form for inf: something else, please\n" not in capsys.readouterr().err:
+            while "JSON has no form for inf: please give another answer\n" not in capsys.readouterr().err:
                 await anyio.lowlevel.checkpoint()
             typed("9\n")
     assert answers == [9]

@@ -83,7 +83,7 @@ async def test_a_squad_that_is_up_is_used_and_stays_and_its_end_is_told(
         async with squad_at_work(brief, common(url), name="brief_squad", url=url, db=None, keep=False):
             assert len(known("brief")) == 1
         assert len(known("brief")) == 1, "it was not ours to end"
-        with pytest.raises(ConnectError, match="was ended by whoever started it"):
+        with pytest.raises(ConnectError, match="was stopped by whoever started it"):
             async with squad_at_work(brief, common(url), name="brief_squad", url=url, db=None, keep=False):
                 using.set()
                 await anyio.sleep_forever()

@@ -119,7 +119,7 @@ def test_two_at_once_would_measure_each_other(command: Any, world: Any) -> None:
     other.skill(lambda: None, id="bench")
     with world.portal.wrap_async_context_manager(at_work(other, world.url)):
         done = command("bench", *SHORT)
-    assert (done.code, f"{name} is here already" in done.err) == (1, True), done.err
+    assert (done.code, f"{name} is connected already" in done.err) == (1, True), done.err
 
 
 def test_for_a_person_it_is_a_table(command: Any, world: Any) -> None:

@@ -30,8 +30,8 @@ def entered(world: Any, claim: Any) -> Any:
 
 def test_nobody_has_anything(command: Any, world: Any) -> None:
     done = command("claim", "ls")
-    assert (done.code, done.out, done.err) == (0, "", "nobody has or wants anything\n")
-    assert command("claim", "ls", "--name", "repo/a").err == "nobody has or wants repo/a\n"
+    assert (done.code, done.out, done.err) == (0, "", "nobody holds or waits for anything\n")
+    assert command("claim", "ls", "--name", "repo/a").err == "nobody holds or waits for repo/a\n"
 
 
 def test_a_task_without_claims_and_one_that_is_none_are_told_apart(command: Any, world: Any, holder: Any) -> None:
@@ -41,7 +41,7 @@ def test_a_task_without_claims_and_one_that_is_none_are_told_apart(command: Any,
 
     task = world.call(delegate)
     done = command("claim", "ls", "--task", task)
-    assert (done.code, done.err) == (0, f"task {task} neither has nor wants anything\n")
+    assert (done.code, done.err) == (0, f"task {task} neither holds nor waits for anything\n")
     wrong = command("claim", "ls", "--task", "main-999999")
     assert wrong.code == 1 and "main-999999" in wrong.err
 
@@ -78,7 +78,7 @@ def test_who_holds_and_who_waits(command: Any, world: Any, holder: Any) -> None:
 def test_a_claim_is_given_back_by_an_operator(command: Any, world: Any, holder: Any) -> None:
     claim = entered(world, holder.claim("repo"))
     done = command("claim", "release", str(claim.fence))
-    assert (done.code, done.err) == (0, f"the claim with fence {claim.fence} is nobody's\n")
+    assert (done.code, done.err) == (0, f"nobody holds the claim with fence {claim.fence} now\n")
     assert world.call(holder.claims) == []
     again = command("claim", "release", str(claim.fence), "--json")
     assert json.loads(again.out) == {"claimFence": claim.fence, "state": "released", "wasHeld": False}
@@ -90,7 +90,7 @@ def test_giving_back_what_nobody_has_is_told_as_that(command: Any, world: Any, h
     assert told == {"claimFence": claim.fence, "state": "released", "wasHeld": True}
     again = command("claim", "release", str(claim.fence))
     assert again.code == 0, "it is so already"
-    assert again.err == f"no claim has fence {claim.fence}, or none has it any more: nothing was given back\n"
+    assert again.err == f"no claim has fence {claim.fence}, or it has already ended: nothing was given back\n"
 
 
 def test_the_fence_of_a_task_is_not_taken_for_its_claims(command: Any, world: Any, gate: Any) -> None:

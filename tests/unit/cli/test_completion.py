@@ -60,7 +60,7 @@ def test_without_a_name_it_is_the_users_shell(command: Any, monkeypatch: pytest.
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     done = command("completion")
     assert done.code == 2
-    assert "expected one of bash, zsh, fish; $SHELL says tcsh" in done.err
+    assert "expected one of bash, zsh, fish; $SHELL names tcsh" in done.err
 
 
 def test_commands_and_their_options_are_offered() -> None:

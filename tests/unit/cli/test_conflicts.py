@@ -92,7 +92,7 @@ def test_an_answer_that_is_not_kept_any_more_is_not_shown_as_null(command: Any, 
             lost = subject["group"]
             subject |= {"value": None, "isKept": False}
     story = _story(shown)
-    assert f"  answer {lost} is not kept any more" in story
+    assert f"  answer {lost} is no longer kept" in story
     assert f"  answer {1 - lost} is" in story
     assert not any("null" in line or "from answer" in line for line in story)
     assert any(line.startswith(f"  majority   decided for answer {lost}") for line in story)
@@ -164,7 +164,7 @@ def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) ->
     rows = command("conflict", "ls").out.splitlines()
     assert rows[0].split() == ["CONFLICT", "ABOUT", "KIND", "SUBJECTS", "STATE", "BY"]
     assert rows[1].split()[:4] == [conflict["conflict"], task, "result", "r1"]
-    assert command("conflict", "ls", "--open").err == "there are no such conflicts\n"
+    assert command("conflict", "ls", "--open").err == "no such conflicts\n"
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_who_is_no_party_is_told_who_is(command: Any, disputed: str, monkeypatch
     for word in (("position", disputed, "no"), ("appeal", disputed, "new_evidence")):
         done = command("conflict", *word)
         assert done.code == 1
-        assert f"is no party to conflict {disputed}; those who are: " in done.err
+        assert f"is no party to conflict {disputed}; the parties are: " in done.err
         assert "one (author)" in done.err and "(delegator)" in done.err
 
 
@@ -294,7 +294,7 @@ def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any,
     assert command("conflict", "ls", "--about", tasks[0]).out.splitlines() == rows, "as the table shows it"
     mistaken = command("conflict", "ls", "--about", "tsk:1")
     assert (mistaken.code, "expected one of task:ID, context:ID/KEY" in mistaken.err) == (2, True)
-    assert command("conflict", "ls", "--kind", "context").err == "there are no such conflicts\n"
+    assert command("conflict", "ls", "--kind", "context").err == "no such conflicts\n"
     unknown = command("conflict", "ls", "--task", "main-999")
     assert (unknown.code, unknown.err) == (1, "a2a: not_found: there is no task main-999\n")
     assert command("conflict", "raise").code == 2

@@ -204,7 +204,7 @@ def test_without_the_operators_token_it_is_told_what_stays(
     monkeypatch.setattr(module, "load_tokens", lambda _: replace(kept, operator_token=""))
     done = command("conformance", "run", "--url", world.url)
     assert done.code == 0
-    assert done.err.splitlines()[-1] == "1 agents of the run stay, and their tasks: forgetting takes an operator"
+    assert done.err.splitlines()[-1] == "1 agents of the run stay, and their tasks: only an operator can forget them"
 
 
 def test_tokens_may_come_from_files_and_the_environment(
@@ -237,7 +237,7 @@ def test_a_wrong_token_is_told_before_every_case_fails_of_it(command: Any, world
     (tmp_path / "token").write_text("wrong")
     done = command("conformance", "run", "--url", world.url, "--token-file", str(tmp_path / "token"))
     assert done.code == 3
-    assert "turns the suite away" in done.err
+    assert "refuses the suite" in done.err
     assert "--token-file" in done.err
 
 
@@ -395,11 +395,11 @@ def test_an_address_that_is_taken_is_no_fault_of_an_agent(command: Any, write: W
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "expected one of them"),
-        (("--url", "ws://127.0.0.1:1", "--cmd", "x"), "expected one of them"),
+        ((), "expected one of --url"),
+        (("--url", "ws://127.0.0.1:1", "--cmd", "x"), "expected one of --url"),
         (("--cmd", "x", "--restart", "y"), "--restart goes with --url"),
-        (("--cmd", "'x"), "is no command line"),
-        (("--cmd", ""), "is no command line"),
+        (("--cmd", "'x"), "is not a command line"),
+        (("--cmd", ""), "is not a command line"),
         (("--url", "http://127.0.0.1:1"), "expected ws://HOST:PORT"),
         (("--url", "ws://127.0.0.1:high"), "expected ws://HOST:PORT"),
         (("--role", "agent", "--listen", "127.0.0.1"), "expected HOST:PORT"),

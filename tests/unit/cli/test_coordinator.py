@@ -89,7 +89,7 @@ def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tm
     assert done.err.endswith(f"Error: --tls-key {key}: No such file or directory\n")
     key.write_text("not a key")
     assert f"Error: --tls-cert {cert}, --tls-key {key}: " in command(*arguments).err
-    assert f"Error: --tls-cert {cert} has no key in it: expected --tls-key\n" in command(*arguments[:-2]).err
+    assert f"Error: --tls-cert {cert} contains no key: expected --tls-key\n" in command(*arguments[:-2]).err
     cert.write_text("-----BEGIN PRIVATE KEY-----\nthat is none\n")
     assert f"Error: --tls-cert {cert}: " in command(*arguments[:-2]).err
 
@@ -156,7 +156,7 @@ def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
     arguments = ("coordinator", "run", "--listen", "127.0.0.1:0", "--tls-cert", str(cert), "--tls-key", str(key))
     done = command(*arguments)
     assert done.code == 2
-    assert done.err.endswith(f"--tls-key {key} is encrypted, and no terminal is here to ask for its pass phrase\n")
+    assert done.err.endswith(f"--tls-key {key} is encrypted, and there is no terminal to ask for its pass phrase\n")
     asked: list[str] = []
 
     def prompt(text: str, **how: Any) -> str:
@@ -263,7 +263,7 @@ def test_a_coordinator_takes_no_more_connections_than_it_may_have_open_files(
 ) -> None:
     caplog.set_level(logging.WARNING, "a2a.cli")
     assert _held_by(files, WebSocketSettings(connections_max=20_000)).connections_max == held
-    told = f"have {files} open files: it holds {held} connections at most, of the 20000 that it may"
+    told = f"have {files} open files: it holds {held} connections at most, not the 20000 it is set to"
     assert (told in caplog.text) is is_few
 
 

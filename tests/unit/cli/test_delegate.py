@@ -46,7 +46,7 @@ def test_the_input_that_arguments_make(pairs: Any, content: bytes | None, text: 
         (("=1",), None, None, "expected KEY=VALUE"),
         (("a=1",), None, "t", "--text is the whole input"),
         ((), b"1", "t", "--text is the whole input"),
-        (("a=1",), b"[1]", None, "needs a JSON object"),
+        (("a=1",), b"[1]", None, "expected a JSON object"),
         (("a=1",), b"{'a': 1}", None, "--input -: expected JSON: expected a name in double quotes at line 1, column 2"),
         ((), b"\xff", None, "--input -: expected JSON or text in UTF-8, got the byte 0xff at line 1, column 1"),
         (("\udcff=1",), None, None, "KEY: .*lone surrogate"),
@@ -78,7 +78,7 @@ def test_a_text_goes_in_and_comes_out_as_it_is(command: Any, world: Any, tmp_pat
 
 
 def test_a_file_that_is_named_as_json_is_none_other(command: Any, world: Any, tmp_path: Path) -> None:
-    for name, code, said in (("plan.json", 2, "expected JSON: "), ("plan", 0, "taken as a text, it is no JSON: ")):
+    for name, code, said in (("plan.json", 2, "expected JSON: "), ("plan", 0, "not JSON, so it is taken as text: ")):
         (tmp_path / name).write_text('{"a": 1,\n "b": [}\n')
         done = command("delegate", "echo", "--input", str(tmp_path / name), "--no-wait")
         assert done.code == code
@@ -119,10 +119,8 @@ def test_a_result_on_a_decision_that_moved_is_shown_and_not_confirmed(command: A
     assert command("task", "confirm", task).code == 0
     story = command("task", "show", task).out
     assert "completed" in story.splitlines()[0]
-    assert (
-        "helper reports: completed, relying on what has moved since: decisions/db (revision 1 was seen, it was 2)\n"
-        in story
-    )
+    moved = "relying on keys that have moved since: decisions/db (revision 1 was seen, it was 2)"
+    assert f"helper reports: completed, {moved}\n" in story
     assert command("task", "result", task, "--json").code == 0, "somebody has said that it is good"
 
 
@@ -137,7 +135,7 @@ def test_the_same_key_is_the_same_task(command: Any, world: Any) -> None:
     first = command("delegate", "count_words", "text=a", "--key", "k")
     second = command("delegate", "count_words", "text=a", "--key", "k")
     assert first.out == second.out
-    assert "was there already" in second.err
+    assert "already existed" in second.err
     refused = command("delegate", "count_words", "text=b", "--key", "k")
     assert refused.code == 1
     assert "idempotency_mismatch" in refused.err
@@ -230,7 +228,7 @@ def test_rungs_that_are_none_are_a_usage_error(command: Any, rungs: str) -> None
 def test_a_deadline_that_never_comes_is_a_usage_error(command: Any, deadline: str) -> None:
     done = command("delegate", "count_words", "text=a", "--deadline", deadline, "--timeout", "20")
     assert done.code == 2
-    assert f"{deadline} is no number of seconds" in done.err
+    assert f"{deadline} is not a number of seconds" in done.err
 
 
 def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any) -> None:
@@ -421,7 +419,7 @@ def test_a_result_that_a_conflict_goes_against_while_the_human_reads_is_shown_ag
     monkeypatch.setattr(delegate_module, "read_line", read_line)
     done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
     assert done.code == 0, done.err
-    assert "has gone on since: look at it again" in done.err
+    assert "has changed since: look at it again" in done.err
     assert f"It was overruled by conflict {read[0]}." in done.err
     assert shown == ["draft", "draft", "draft"], "twice to say the word, and then as the result"
 

@@ -120,7 +120,7 @@ def test_a_package_that_is_missing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_without_an_installation_it_runs_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_module, "DISTRIBUTION", "not-installed")
-    assert list(installation())[-1].detail == "not installed: it runs from its source"
+    assert list(installation())[-1].detail == "not installed: it runs from source"
 
 
 def test_another_package_named_a2a_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_another_package_named_a2a_is_wrong(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_others_may_read_is_wrong() -> None:
-    assert [found.detail for found in state(URL)] == [f"{state_dir()} is not there yet"]
+    assert [found.detail for found in state(URL)] == [f"{state_dir()} does not exist yet"]
     provide_tokens(URL)
     assert [found.verdict for found in state(URL)] == ["ok"]
     token = coordinator_dir(URL) / "token"
@@ -167,7 +167,7 @@ def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.M
     provide_tokens(URL)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     [found] = state(URL)
-    assert found.detail == f"{state_dir()} cannot be written; A2A_STATE_DIR names another one"
+    assert found.detail == f"{state_dir()} cannot be written; set A2A_STATE_DIR to another directory"
 
 
 def test_a_state_directory_of_another_user_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +176,8 @@ def test_a_state_directory_of_another_user_is_told_as_that(monkeypatch: pytest.M
     monkeypatch.setattr(os, "getuid", lambda: state_dir().stat().st_uid + 1)
     [found] = state(URL)
     assert found.verdict == "wrong"
-    assert found.detail.startswith(f"{state_dir()}, {coordinator_dir(URL)}, ")
-    assert found.detail.endswith(" of another user: run as that one, or name another directory: A2A_STATE_DIR")
+    assert found.detail.startswith(f"another user owns {state_dir()}, {coordinator_dir(URL)}, ")
+    assert found.detail.endswith(": run as that user, or set A2A_STATE_DIR to another path")
 
 
 def keep_out(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:

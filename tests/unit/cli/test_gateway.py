@@ -23,7 +23,10 @@ import pytest
             ("--listen", "127.0.0.1:0", "--caller", "A/B"),
             "a caller is named by small letters, digits, . and -, got 'A/B'",
         ),
-        (("--listen", "127.0.0.1:0", "--caller", "alice", "--bearer-file", "none"), "those of --caller have one each"),
+        (
+            ("--listen", "127.0.0.1:0", "--caller", "alice", "--bearer-file", "none"),
+            "with --caller, each caller has its",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error_before_a_coordinator_is_looked_for(
@@ -38,7 +41,7 @@ def test_an_empty_token_is_none(command: Any, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     done = command("gateway", "--listen", "127.0.0.1:0", "--bearer-file", str(tmp_path / "token"))
     assert done.code == 2
-    assert "is empty; a token was expected" in done.err
+    assert "expected a token, got an empty file" in done.err
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])

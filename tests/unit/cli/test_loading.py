@@ -39,8 +39,8 @@ def test_an_agent_is_found_by_its_name_or_as_the_only_one(here: Path) -> None:
     [
         ("loaded_none", "there is no module loaded_none"),
         ("loaded_two", "name one agent of the module, as loaded_two:NAME; it has first, second"),
-        ("loaded_two:third", "expected an Agent, it is NoneType; loaded_two has first, second"),
-        ("loaded_two:Agent", "expected an Agent, it is type"),
+        ("loaded_two:third", "expected an Agent, got NoneType; loaded_two has first, second"),
+        ("loaded_two:Agent", "expected an Agent, got type"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(here: Path, spec: str, named: str) -> None:

@@ -90,7 +90,7 @@ def test_a_token_file_without_a_token_is_a_usage_error(tmp_path: Path, content: 
 
 def test_a_token_file_that_is_no_text_is_told_without_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"secret\xff")
-    with pytest.raises(click.BadParameter, match="token: expected a token, a text in UTF-8$"):
+    with pytest.raises(click.BadParameter, match="token: expected a token, as UTF-8 text$"):
         read_token(tmp_path / "token")
 
 
@@ -164,7 +164,8 @@ def test_a_ledger_that_a_coordinator_elsewhere_has_open_is_not_read(
 
     done = anyio.run(listed)
     assert (done.code, done.out) == (3, "")
-    assert f"a2a: a coordinator has {default_ledger()} open, and does not listen at {nobody}: say where" in done.err
+    elsewhere = f"a2a: a coordinator has {default_ledger()} open, but does not listen at {nobody}: give its address"
+    assert elsewhere in done.err
     assert "no coordinator runs here" not in done.err
 
 

@@ -61,4 +61,4 @@ async def test_what_waits_for_a_change_is_told_at_each_start_that_failed() -> No
             group.start_soon(tell_restarts, supervisor, said.append)
             await anyio.wait_all_tasks_blocked()
             group.start_soon(others)
-    assert said == ["judge ended (exit code 2) and is started again when one of its files changes"] * 2
+    assert said == ["judge ended (exit code 2) and will be started again when one of its files changes"] * 2

@@ -72,7 +72,7 @@ def test_a_sound_ledger_adds_up(command: Any, ledger: Path) -> None:
     first, state, kept = done.out.splitlines()
     assert "decisions run again" in first
     assert "compared at 1 stop of the coordinator" in state
-    assert kept.endswith("add up to the same")
+    assert kept.endswith("add up to the same state")
     told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
     assert (told["ok"], told["stops"], told["snapshot"]) == (True, 1, told["records"])
     assert told["stateHash"] in state
@@ -203,8 +203,7 @@ def archive_first(path: Path) -> str:
 def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger: Path) -> None:
     task = archive_first(ledger)
     assert (
-        "2 archived tasks, conflicts and contexts are as the records tell them"
-        in command("replay", str(ledger), "--verify").out
+        "2 archived tasks, conflicts and contexts match the records" in command("replay", str(ledger), "--verify").out
     )
     with closing(sqlite3.connect(ledger)) as connection:
         [(body,)] = connection.execute("SELECT body FROM archive WHERE task = ?", (task,))
@@ -224,7 +223,7 @@ def test_an_archived_task_that_cannot_be_read_is_named(command: Any, ledger: Pat
         connection.commit()
     done = command("replay", str(ledger), "--verify")
     assert done.code == 1
-    assert f"stands    task {task} in the archive, which cannot be read" in done.err
+    assert f"got       task {task} in the archive, which cannot be read" in done.err
 
 
 def test_what_is_archived_meanwhile_is_not_compared(
@@ -260,7 +259,7 @@ async def test_an_archived_conflict_is_compared_and_shown(command: Any, tmp_path
         [was] = await running.client.conflicts()
     await anyio.to_thread.run_sync(archive_first, path)
     done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
-    assert "4 archived tasks, conflicts and contexts are as the records tell them" in done.out
+    assert "4 archived tasks, conflicts and contexts match the records" in done.out
     async with reading(path) as settings, connect(name="reader", settings=settings) as client:
         assert await client.conflicts() == [was]
     with closing(sqlite3.connect(path)) as connection:
@@ -281,7 +280,7 @@ async def test_an_archived_context_is_compared_and_shown(command: Any, tmp_path:
             await task.cancel()
     await anyio.to_thread.run_sync(archive_first, path)
     done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
-    assert "2 archived tasks, conflicts and contexts are as the records tell them" in done.out
+    assert "2 archived tasks, conflicts and contexts match the records" in done.out
     async with reading(path) as settings, connect(name="reader", settings=settings) as client:
         assert (await client.context("plans").get("a")).value == 1
     with closing(sqlite3.connect(path)) as connection:
@@ -302,10 +301,7 @@ async def heavy(tmp_path: Path) -> Path:
 
 def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(command: Any, heavy: Path) -> None:
     task = archive_first(heavy)
-    assert (
-        "1 archived tasks, conflicts and contexts are as the records tell them"
-        in command("replay", str(heavy), "--verify").out
-    )
+    assert "1 archived tasks, conflicts and contexts match the records" in command("replay", str(heavy), "--verify").out
     with closing(sqlite3.connect(heavy)) as connection:
         [(archived,)] = connection.execute("SELECT length(body) FROM archive")
         [(logged,)] = connection.execute("SELECT total(length(body)) FROM log")

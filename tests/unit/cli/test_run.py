@@ -149,7 +149,7 @@ def test_a_run_that_was_canceled_while_nobody_watched_begins_anew_when_it_is_ask
     assert (again.code, again.out) == (0, "it is deployed\\x1b[2J\n"), again.err
     assert "an old story" not in again.err and "3 files" in again.err
     shown = f"a2a task show {lead.tasks[0]} --url {world.url}"
-    assert f"{lead.tasks[0]} was canceled: the run begins anew ({shown})\n" in again.err
+    assert f"{lead.tasks[0]} was canceled: the run starts over ({shown})\n" in again.err
     assert len({given["run_dir"] for given in lead.given}) == 1
     assert len(lead.tasks) == 2
 
@@ -294,7 +294,7 @@ def test_who_ends_the_input_at_a_question_is_told_how_to_go_on(
     monkeypatch.setattr(module, "read_line", read_line)
     done = command("run", "modernise", "--sdist", "a==1")
     assert done.code == 130
-    assert f"the same command goes on with it; a2a task cancel {lead.tasks[0]} --url " in done.err
+    assert f"the same command continues it; a2a task cancel {lead.tasks[0]} --url " in done.err
 
 
 def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, lead: Lead) -> None:
@@ -305,7 +305,7 @@ def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, l
     lead.does = ask
     done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask")
     assert (done.code, done.out) == (0, "approve\n")
-    assert "the question waits for a day, or as --answer-within says" in done.err
+    assert "the question waits for a day, or as long as --answer-within says" in done.err
     assert f"answer with: a2a answer {lead.tasks[0]} ANSWER --url {world.url}\n" in done.err
     assert "answer_within" not in lead.given[0]
 
@@ -345,7 +345,7 @@ def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: 
     lead.does = wait
     done = command("run", "modernise", "--sdist", "a==1", "--timeout", "2")
     assert done.code == 4
-    assert "the same command goes on with it" in done.err
+    assert "the same command continues it" in done.err
 
 
 def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: Lead) -> None:
@@ -357,12 +357,10 @@ def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: L
     done = command("run", "modernise", "--sdist", "a==1")
     assert done.code == 130
     (task,) = lead.tasks
-    assert f"the same command goes on with it; a2a task cancel {task} --url {world.url} ends it" in done.err
+    assert f"the same command continues it; a2a task cancel {task} --url {world.url} ends it" in done.err
 
 
-@pytest.mark.parametrize(
-    ("wanted", "beside"), [("taken", ""), ("taken/by/it", ", beside which there can be no taken/by/it")]
-)
+@pytest.mark.parametrize(("wanted", "beside"), [("taken", ""), ("taken/by/it", ", which rules out taken/by/it")])
 def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(
     command: Command, repo: str, wanted: str, beside: str
 ) -> None:
@@ -386,7 +384,7 @@ def test_a_branch_cannot_have_the_name_of_others_folder(command: Command, repo: 
     _commit_and_branch(repo, "taken/by")
     done = command("run", "modernise", "--repo", repo, "--branch", "taken")
     assert done.code == 2
-    assert f"--branch: {repo} has a branch taken/by already, beside which there can be no taken\n" in done.err
+    assert f"--branch: {repo} has a branch taken/by already, which rules out taken\n" in done.err
 
 
 def _commit_and_branch(repo: str, branch: str) -> None:
@@ -404,9 +402,9 @@ def _commit_and_branch(repo: str, branch: str) -> None:
         (("--repo", __file__), 2, "is not a folder"),
         (("--repo", "/"), 2, "/ is not inside a git work tree"),
         (("--sdist", "foo"), 2, "expected name==version, got 'foo'"),
-        (("--sdist", "a==1", "--branch", "a..b"), 2, "--branch: 'a..b' cannot be the name of a branch"),
-        (("--sdist", "a==1", "--branch=-a"), 2, "--branch: '-a' cannot be the name of a branch"),
-        (("--sdist", "a==1", "--answer-within", "9"), 2, "nobody is asked with --approve auto: expected ask"),
+        (("--sdist", "a==1", "--branch", "a..b"), 2, "--branch: 'a..b' is not a valid name of a branch"),
+        (("--sdist", "a==1", "--branch=-a"), 2, "--branch: '-a' is not a valid name of a branch"),
+        (("--sdist", "a==1", "--answer-within", "9"), 2, "expected --approve ask, got auto"),
         (("--sdist", "a==1", "--approve", "ask", "--answer-within", "0"), 2, "'--answer-within': 0.0 is not in"),
         (("--repo", ".", "--branch", "\udcff"), 2, "--branch: text with a lone surrogate has no UTF-8 form"),
         (("--repo", ".", "--out", "\udcff"), 2, "--out: text with a lone surrogate has no UTF-8 form"),

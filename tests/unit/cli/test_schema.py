@@ -34,7 +34,7 @@ def test_files_are_written_and_checked(command: Any, tmp_path: Path) -> None:
     assert "foreign.json, hello.json" in done.err
     done = command("schema", "export", "--dir", str(directory))
     assert "1 written" in done.err
-    assert "left there: foreign.json" in done.err
+    assert "left in place: foreign.json" in done.err
     assert (directory / "foreign.json").exists()
 
 

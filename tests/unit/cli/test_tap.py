@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_said(command: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = command("tap", "--port", str(port))
-    assert (done.code, f"port {port} cannot be listened on: " in done.err) == (1, True)
+    assert (done.code, f"cannot listen on port {port}: " in done.err) == (1, True)
 
 
 @pytest.fixture(autouse=True)

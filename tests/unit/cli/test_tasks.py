@@ -29,7 +29,7 @@ def reported(command: Any, *arguments: str) -> str:
 
 
 def test_tasks_are_listed_with_the_newest_first(command: Any, world: Any) -> None:
-    assert command("task", "ls").err == "there are no such tasks\n"
+    assert command("task", "ls").err == "no such tasks\n"
     first, second = delegated(command, "nobody_has_this"), delegated(command, "nor_this")
     head, *rows = command("task", "ls").out.splitlines()
     assert head.split() == ["TASK", "STATE", "AGE", "ATTEMPT", "AGENT", "SKILL"]
@@ -67,7 +67,7 @@ def test_sub_tasks_of_what_is_not_there_are_not_none(command: Any, world: Any) -
     assert (done.code, done.err) == (1, "a2a: not_found: there is no task main-9999\n")
     task = delegated(command, "nobody_has_this")
     done = command("task", "ls", "--parent", task)
-    assert (done.code, done.err) == (0, "there are no such tasks\n")
+    assert (done.code, done.err) == (0, "no such tasks\n")
 
 
 def test_a_task_tells_its_story(command: Any, world: Any) -> None:
@@ -238,12 +238,12 @@ def test_what_has_ended_is_tried_again_once(command: Any, world: Any) -> None:
     assert f"  redrives   {task}" in command("task", "show", again).out.splitlines()
     waiting = delegated(command, "nobody_has_this")
     done = command("task", "redrive", waiting)
-    assert (done.code, done.err) == (1, f"a2a: {waiting} is queued: only what has ended is tried again\n")
+    assert (done.code, done.err) == (1, f"a2a: {waiting} is queued: only an ended task can be tried again\n")
 
 
 def test_dead_letters_are_listed_apart(command: Any, world: Any) -> None:
     command("delegate", "fail")
-    assert command("task", "ls", "--dead").err == "there are no such tasks\n"
+    assert command("task", "ls", "--dead").err == "no such tasks\n"
 
 
 @pytest.mark.parametrize("what", ["show", "events", "tree", "result", "confirm", "reject", "cancel", "redrive"])
@@ -359,7 +359,7 @@ def test_what_is_said_against_a_result_for_good_is_the_reason(command: Any, worl
     task = reported(command, "draft")
     both = command("task", "reject", task, "no", "--final", "--reason", "wrong")
     assert both.code == 2
-    assert "expected FEEDBACK or --reason with --final" in both.err
+    assert "with --final, expected FEEDBACK or --reason, got both" in both.err
     long = command("task", "reject", task, "no " * 30, "--final")
     assert long.code == 1
     assert "reasonCode: String should have at most 64 characters, got a string of 90" in long.err
@@ -436,4 +436,4 @@ def test_what_asks_nothing_is_not_answered(command: Any, world: Any, asking: str
         done = command("answer", asking, "yes", "--ask", str(number))
         assert (done.code, done.err) == (1, f"a2a: {asking} has no open question {number}\n")
     task = delegated(command, "nobody_has_this")
-    assert command("answer", task, "yes").err == f"a2a: {task} asks nothing\n"
+    assert command("answer", task, "yes").err == f"a2a: {task} has no open question\n"

@@ -24,8 +24,8 @@ NO_VALUES = {
     '{"a": -1e999}': "JSON has no form for -inf",
     '"\\ud800"': "lone surrogate",
     "\udcff": "lone surrogate",
-    "[" * 3000 + "]" * 3000: "this JSON is nested too deep",
-    '{"a":' * 3000 + "1" + "}" * 3000: "this JSON is nested too deep",
+    "[" * 3000 + "]" * 3000: "this JSON is nested too deeply",
+    '{"a":' * 3000 + "1" + "}" * 3000: "this JSON is nested too deeply",
 }
 """What no value stands for, and what is said to it."""
 
@@ -42,15 +42,15 @@ def test_what_no_value_stands_for_is_a_usage_error(text: str) -> None:
         ('{"a": 1,\n "b": }\n', 'f: expected JSON: expected a value at line 2, column 7\n     "b": }\n          ^'),
         (
             "[1 2]",
-            "expected a comma or the end of what is open at line 1, column 4\n    [1 2]\n       ^",
+            "expected a comma, or a closing bracket or brace at line 1, column 4\n    [1 2]\n       ^",
         ),
         ("{a: 1}", "f: expected JSON: expected a name in double quotes at line 1, column 2\n    {a: 1}\n     ^"),
         ('{"a":\n  [1,\n\n', "f: expected JSON: expected a value at line 2, column 6\n      [1,\n         ^"),
         ("", "f: expected JSON: expected a value at line 1, column 1\n    \n    ^"),
-        ('["\x1b\t"]', 'a control character as an escape at line 1, column 3\n    ["\\x1b\\t"]\n      ^'),
+        ('["\x1b\t"]', 'an escape for this control character at line 1, column 3\n    ["\\x1b\\t"]\n      ^'),
         ('["\u5b57", x]', 'expected a value at line 1, column 7\n    ["\u5b57", x]\n           ^'),
         ('["\u202e", x]', 'expected a value at line 1, column 7\n    ["\\u202e", x]\n               ^'),
-        ("NaN", "f: expected JSON: NaN is no JSON"),
+        ("NaN", "f: expected JSON: NaN is not JSON"),
         ("[1e999]", "f.0: JSON has no form for inf"),
     ],
 )
@@ -77,9 +77,9 @@ def test_a_text_that_begins_as_json_and_is_none_is_told() -> None:
     for text in ("[1", ' {"a": 1, b}', "[draft] x", "plain", "1e", '"a"', "[1]"):
         parse_value(text, "VALUE", told.append)
     assert [note.partition(" at line")[0] for note in told] == [
-        "VALUE: taken as a text, it is no JSON: expected a comma or the end of what is open",
-        "VALUE: taken as a text, it is no JSON: expected a name in double quotes",
-        "VALUE: taken as a text, it is no JSON: expected a value",
+        "VALUE: not JSON, so it is taken as text: expected a comma, or a closing bracket or brace",
+        "VALUE: not JSON, so it is taken as text: expected a name in double quotes",
+        "VALUE: not JSON, so it is taken as text: expected a value",
     ]
 
 
