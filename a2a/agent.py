@@ -122,7 +122,7 @@ class Agent:
                 takes_value=takes_value,
             )
             if made.id in self.skills:
-                raise ValueError(f"agent {self.name} has a skill {made.id} already")
+                raise ValueError(f"agent {self.name} already has a skill {made.id}")
             self.skills[made.id] = made
             return function
 
@@ -200,9 +200,9 @@ class Agent:
         parser = argparse.ArgumentParser(description=self.description or f"The agent {self.name}.")
         parser.add_argument("--url", help="the coordinator's address (A2A_URL)")
         parser.add_argument("--token-file", type=Path, help="where the namespace's token is (A2A_TOKEN)")
-        parser.add_argument("--name", default=self.name, help=f"another agent id than {self.name}")
+        parser.add_argument("--name", default=self.name, help=f"an agent id other than {self.name}")
         parser.add_argument(
-            "--grace", type=_seconds, help="seconds at its end for what it works on, before that is given back"
+            "--grace", type=_seconds, help="seconds to finish its tasks at its end, before it gives them back"
         )
         options = parser.parse_args(arguments)
         token = options.token_file.read_text().strip() if options.token_file else None
@@ -228,7 +228,7 @@ class Agent:
         if not self.blocking:
             return
         for name in sorted(self.blocking):
-            log.warning("%s has not ended, and ends with the process", name)
+            log.warning("%s has not ended; it ends with the process", name)
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # nobody reads the stream any longer
@@ -250,7 +250,7 @@ class Agent:
 def _grace_of(given: float | timedelta) -> float:
     seconds = milliseconds(given, "grace") / 1000
     if seconds < 0:
-        raise ValueError(f"grace: expected a number of seconds from 0 on, got {given}")
+        raise ValueError(f"grace: expected 0 or more seconds, got {given}")
     return seconds
 
 

@@ -71,7 +71,7 @@ class Validity:
         if now < self.begins:
             return f"is not valid before {_date(self.begins)}, and the clock here says {_date(now)}"
         if left <= 0:
-            return f"ended on {_date(self.ends)}: clients do not take it any more"
+            return f"ended on {_date(self.ends)}: clients no longer accept it"
         return self.end if left <= min(_TOLD_BEFORE, (self.ends - self.begins) / 5) else ""
 
 
@@ -123,7 +123,7 @@ class ServedCertificate:
                 try:
                     await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True)  # a disk may be slow
                 except Exception:
-                    log.exception("%s was not looked at", self._cert)
+                    log.exception("%s could not be checked", self._cert)
 
         looking = asyncio.create_task(look())
         try:
@@ -147,12 +147,12 @@ class ServedCertificate:
                 self._trouble = str(exc)
             else:
                 self._newest = context
-                log.info("%s was replaced: new connections get what is there now", self._cert)
+                log.info("%s was replaced: new connections get the new certificate", self._cert)
                 self._examine(context)
         elif self._trouble and not self._is_told:
             self._is_told = True
             together = " with ".join(map(str, self._files))
-            log.error("%s is of no use, the certificate from before is shown on: %s", together, self._trouble)
+            log.error("%s cannot be used; the previous certificate stays in use: %s", together, self._trouble)
         self._tell_time()
 
     def _digest(self) -> bytes:
@@ -176,7 +176,7 @@ class ServedCertificate:
     def _pass_phrase(self) -> str:
         if self._phrase is None:
             if self._ask is None:
-                raise OSError("the key is encrypted, and its pass phrase is asked for at a start only")
+                raise OSError("the key is encrypted, and its pass phrase is asked for only at a start")
             self._phrase = self._ask()
         return self._phrase
 
@@ -187,14 +187,14 @@ class ServedCertificate:
             self._validity = _validity(context)
             is_named = not self._names or any(_is_for(context, name) for name in self._names)
         except ssl.SSLCertVerificationError as exc:
-            log.warning("%s is none that clients take: %s", self._cert, exc.verify_message)
+            log.warning("%s is not accepted by clients: %s", self._cert, exc.verify_message)
             return
         except (ssl.SSLError, ValueError) as exc:
-            log.info("%s could not be looked into: %s", self._cert, exc)
+            log.info("%s could not be examined: %s", self._cert, exc)
             return
         if not is_named:
             has = ", ".join(self._validity.names) or "nobody"
-            log.warning("%s names %s: clients do not take it for %s", self._cert, has, " or ".join(self._names))
+            log.warning("%s names %s: clients do not accept it for %s", self._cert, has, " or ".join(self._names))
         self._tell_time()
 
     def _tell_time(self) -> None:
@@ -203,7 +203,7 @@ class ServedCertificate:
         kind = trouble.partition(" ")[0]
         if kind and kind != self._told_of_time:
             self._told_of_time = kind
-            log.warning("%s %s. A renewed one in its place is found without a restart", self._cert, trouble)
+            log.warning("%s %s. A renewed one in its place is picked up without a restart", self._cert, trouble)
 
 
 def _validity(context: ssl.SSLContext) -> Validity:

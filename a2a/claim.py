@@ -93,7 +93,7 @@ class Claim:
     async def __aenter__(self) -> Self:
         link = self._owner.link
         if self._word is not None:
-            raise LocalProtocolError("a claim is entered once; make another one")
+            raise LocalProtocolError("a claim can be entered only once; make another one")
         link.require_loop()
         self._word = asyncio.get_running_loop().create_future()
         self._request = replace(self._request, claim_no=self._owner._next_claim_no())
@@ -149,7 +149,7 @@ class Claim:
         try:
             return await self._asked(ClaimRenew(granted.claim_fence), SAID_AGAIN_FOR)
         except StaleFence:
-            detail = f"it was granted under fence {granted.claim_fence}, and over before this side heard of it"
+            detail = f"it was granted under fence {granted.claim_fence}, and ended before this side heard of it"
             return ClaimDenied(granted.claim_no, "ended", detail), self._owner.link.now()
 
     def _take(self, answer: Message, asked_at: int) -> None:
@@ -203,7 +203,7 @@ class Claim:
     def fence(self) -> int:
         """Greater than the fence of every earlier claim on these names; for whatever guards the resources."""
         if self._granted is None:
-            raise LocalProtocolError("a claim is had by entering it: async with client.claim(...) as claim")
+            raise LocalProtocolError("enter the claim first: async with client.claim(...) as claim")
         return self._granted.claim_fence
 
     def check(self) -> None:
@@ -213,9 +213,9 @@ class Claim:
             ClaimLost: somebody else may have the names by now.
         """
         if self._granted is None:
-            raise LocalProtocolError("a claim is had by entering it: async with client.claim(...) as claim")
+            raise LocalProtocolError("enter the claim first: async with client.claim(...) as claim")
         if self._lost:
-            raise ClaimLost(f"{self._named} (fence {self.fence}) is not held any more: {self._lost}")
+            raise ClaimLost(f"{self._named} (fence {self.fence}) is no longer held: {self._lost}")
         if self._until is not None and self._owner.link.now() >= self._until:
             raise ClaimLost(f"{self._named} (fence {self.fence}) may have ended: it was not renewed in time")
 
@@ -266,7 +266,7 @@ def acquire(
         ValueError: a duration or a name is not valid.
     """
     if not names:
-        raise LocalProtocolError("a claim is for at least one name")
+        raise LocalProtocolError("a claim needs at least one name")
     task, fence = attempt or (None, None)
     wait_ms, ttl_ms = milliseconds(wait, "wait"), milliseconds_if_any(ttl, "ttl")
     return ClaimAcquire(claim_no, resources(names, mode), task, fence, ttl_ms, wait_ms, priority, preemptible)

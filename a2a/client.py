@@ -79,7 +79,7 @@ class Client(Reader):
     async def __aenter__(self) -> Self:
         running_loop()  # outside a loop this raises, and says what is needed
         if self._link is not None and not self._link.has_ended:
-            raise LocalProtocolError("the client is entered already, and not again before it was left")
+            raise LocalProtocolError("the client is already entered; leave it before entering it again")
         self._let_go()
         self._link = Link(
             self._settings,
@@ -223,7 +223,7 @@ class Client(Reader):
             raise ValueError(f"task: expected a task as `get` returns it, got {given!r}")
         metadata = task["metadata"]
         if "input" not in metadata:
-            raise ValueError(f"task {task['id']} is without its content: redrive what `get` returns")
+            raise ValueError(f"task {task['id']} comes without its content: redrive the task that `get` returns")
         spec, requires = metadata["spec"], metadata["spec"].get("requires", {})
         as_before = {
             "acceptance": metadata["evaluator"],

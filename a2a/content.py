@@ -69,7 +69,7 @@ class Patch:
         for name in (self.of, self.base):
             if not 0 < len(name) <= _NAME_MAX:
                 raise ValueError(
-                    f"a patch names what it is of and its base in 1 to {_NAME_MAX} characters, not {name!r}"
+                    f"a patch: expected what it is of and its base in 1 to {_NAME_MAX} characters, got {name!r}"
                 )
 
 
@@ -153,7 +153,7 @@ def patches_in(value: Any) -> list[tuple[str, str]]:
     """
     found = [(patch.of, patch.base) for patch in _patches(value)]
     if len(found) > _PATCHES_MAX or len(set(found)) != len(found):
-        raise ValueError(f"a result has at most {_PATCHES_MAX} patches, each of another thing or base")
+        raise ValueError(f"a result has at most {_PATCHES_MAX} patches, no two of the same thing and base")
     return found
 
 

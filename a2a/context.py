@@ -273,7 +273,7 @@ class TaskContext:
         told = {"tokens": tokens, "costMicro": cost_micro, "steps": steps}
         for kind, amount in told.items():
             if type(amount) is not int or not 0 <= amount <= NUMBER_MAX:
-                raise ValueError(f"task {self.id}: usage is counted in whole numbers from 0 on, {kind} is {amount!r}")
+                raise ValueError(f"task {self.id}: expected usage as whole numbers from 0, got {amount!r} for {kind}")
         self._runner.in_link(self._use, {kind: amount for kind, amount in told.items() if amount})
 
     def _use(self, used: dict[str, int]) -> None:

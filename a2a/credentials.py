@@ -81,7 +81,7 @@ def state_dir() -> Path:
     try:
         home = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError as exc:
-        raise StateDirectoryError("this user has no home for the state directory; name one: A2A_STATE_DIR") from exc
+        raise StateDirectoryError("this user has no home directory; name a state directory with A2A_STATE_DIR") from exc
     return home / "a2a"
 
 
@@ -97,9 +97,9 @@ def check_state_dir() -> None:
     try:
         is_there = _is_there(home)
     except OSError as exc:
-        raise StateDirectoryError(f"the state directory {home} cannot be looked at: {exc.strerror}{_named()}") from exc
+        raise StateDirectoryError(f"the state directory {home} cannot be accessed: {exc.strerror}{_named()}") from exc
     if is_there and not home.is_dir():
-        raise StateDirectoryError(f"the state directory {home} is no directory{_named()}")
+        raise StateDirectoryError(f"the state directory {home} is not a directory{_named()}")
     if is_there and not os.access(home, os.W_OK) and not (home / "coordinators").exists():
         # A read-only directory will do if it has secrets.
         raise StateDirectoryError(f"the state directory {home} has no secrets, and cannot be written{_named()}")
@@ -242,7 +242,7 @@ def next_incarnation(url: str, principal: str, clock: int) -> int:
         finally:
             os.close(descriptor)
     except OSError as exc:
-        log.info("%s: the number of this start of %s is not kept: %s", path, principal, exc.strerror)
+        log.info("%s: the number of this start of %s cannot be kept: %s", path, principal, exc.strerror)
         with contextlib.suppress(OSError):
             number = _after(path, path.read_bytes(), clock)
     return number
@@ -291,9 +291,9 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
                 _copy(link, home)
             if not is_known_here and not _secrets_in(home):
                 log.warning(
-                    "%s was used at another address or on another machine: whoever it knows by a secret is turned away"
-                    " without it. They are where it was used last, in coordinators/HOST_PORT/secrets of the state"
-                    " directory; copy them into %s",
+                    "%s was used at another address or on another machine: without their secrets, the peers it"
+                    " knows are refused. The secrets are where it was used last, in coordinators/HOST_PORT/secrets of"
+                    " the state directory; copy them into %s",
                     file,
                     home,
                 )
@@ -333,7 +333,7 @@ def known_as(url: str, other: str) -> Iterator[None]:
         link.symlink_to(home.absolute(), target_is_directory=True)
     except FileExistsError as exc:
         raise StateDirectoryError(
-            f"{link} has the tokens of a coordinator that was at {url}: take another port, or remove it"
+            f"{link} has the tokens of a coordinator that was at {url}: use another port, or remove it"
         ) from exc
     try:
         yield
@@ -395,7 +395,7 @@ def _told(directory: Path) -> Iterator[None]:
 
 def _named() -> str:
     """Return the end of an error about the state directory: what named it, or how to name another."""
-    return f"; A2A_STATE_DIR names {'it' if os.environ.get('A2A_STATE_DIR') else 'another one'}"
+    return f"; A2A_STATE_DIR {'names it' if os.environ.get('A2A_STATE_DIR') else 'can name another one'}"
 
 
 def _file_name(text: str) -> str:
@@ -419,7 +419,7 @@ def _read(path: Path) -> str | None:
         try:
             return path.read_text(encoding="utf-8").strip() or None
         except UnicodeDecodeError as exc:
-            raise StateDirectoryError(f"{path} holds no text; put it back as it was, or remove it") from exc
+            raise StateDirectoryError(f"{path} is not text; put it back as it was, or remove it") from exc
         except PermissionError as exc:
             raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}{_named()}") from exc
     return None

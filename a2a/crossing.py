@@ -109,7 +109,7 @@ class Crossing:
         """
         if self._links.is_copy:
             work.close()
-            raise RuntimeError("a task is used in the process that works on it, this is a copy of that one")
+            raise RuntimeError("a task can be used only in the process that works on it; this is a copy of it")
         if self._to_links:
             self.wake_links()  # earlier calls come first
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._links.loop))

@@ -238,7 +238,7 @@ class Delegator:
             LocalProtocolError: there is no link yet.
         """
         if self._link is None:
-            raise LocalProtocolError("the client is entered first: async with a2a.connect() as client")
+            raise LocalProtocolError("enter the client first: async with a2a.connect() as client")
         return self._link
 
     def _let_go(self) -> None:
@@ -457,7 +457,7 @@ class Delegator:
             spec["redundancy"] = _redundancy(copies, agree, comparator, resolve, ballot, resolve_cost)
         elif resolve or any(given is not None for given in (agree, comparator, ballot, resolve_cost)):
             raise ValueError(
-                "agree, comparator, resolve, ballot and resolve_cost say what decides between copies, and copies is 1"
+                "agree, comparator, resolve, ballot and resolve_cost decide between copies, but copies is 1"
             )
         message = TaskDelegate(
             key=new_id() if key is None else key,
@@ -589,8 +589,8 @@ class TaskHandle:
         self._owner.link.require_loop()
         if self._delegation is not None and not self._was_left:
             raise LocalProtocolError(
-                f"the block of task {self._delegation.task or self.key} is entered already, and not again before it "
-                "was left"
+                f"the block of task {self._delegation.task or self.key} is already entered; leave it before "
+                "entering it again"
             )
         self._was_read = self._was_confirmed = self._was_left = False
         self._read = None
@@ -662,9 +662,7 @@ class TaskHandle:
     @property
     def _known(self) -> Delegation:
         if self._delegation is None:
-            raise LocalProtocolError(
-                "the task is delegated by entering the handle: async with client.delegate(...) as task"
-            )
+            raise LocalProtocolError("enter the handle to delegate the task: async with client.delegate(...) as task")
         return self._delegation
 
     @property
@@ -767,7 +765,7 @@ class TaskHandle:
             if delegation.review is not None and (settled is not None or self._is_mine_to_confirm):
                 review = delegation.review
                 if not review.is_what_its_hash_says:
-                    raise RemoteProtocolError(f"the result of {self.id} has not the hash {review.result_hash}")
+                    raise RemoteProtocolError(f"the result of {self.id} does not have the hash {review.result_hash}")
                 value = self._value_of(review)
                 self._read = review
                 if settled is None and not self._was_confirmed:
@@ -808,12 +806,12 @@ class TaskHandle:
         delegation = self._known
         while not delegation.asks:
             if (settled := delegation.settled) is not None:
-                detail = settled.detail or ("it asks nothing any more" if settled.state == "completed" else "")
+                detail = settled.detail or ("it has no more questions" if settled.state == "completed" else "")
                 raise _ended(settled.state, self.id, settled.reason, detail)
             if delegation.refused is not None:
                 raise refused(delegation.refused)
             if delegation.review is not None and self._is_mine_to_confirm and not self._was_confirmed:
-                raise _ended("reported", self.id, "", "its result waits for a word, and it asks nothing meanwhile")
+                raise _ended("reported", self.id, "", "its result waits to be confirmed or rejected first")
             await self._next()
         ask = min(delegation.asks.values(), key=lambda ask: ask.ask_no)
         return ask.ask_no, read_word(ask.payload)
@@ -910,7 +908,7 @@ class TaskHandle:
 
     async def _say(self, request: str | None, what: str) -> Message:
         if request is None:
-            raise LocalProtocolError(f"there is no result of task {self._known.task} to {what} yet")
+            raise LocalProtocolError(f"task {self._known.task} has no result to {what} yet")
         return await self._owner.link.reply_to(request)
 
     async def _next(self) -> None:
@@ -924,8 +922,8 @@ class TaskHandle:
             raise self._owner.link.lost()
         if self._was_left:
             raise LocalProtocolError(
-                f"the block of task {self._known.task} was left, and nothing is heard of it any more: "
-                "delegate with its key to take it up again"
+                f"the block of task {self._known.task} was left, and this handle gets no more events: "
+                "delegate with its key to follow it again"
             )
         if id(self._known) not in self._owner._handles:  # its client was left and entered again
             raise self._owner.link.lost()

@@ -394,9 +394,9 @@ class StaleBasis(A2AError):
 
     def __init__(self, task: str, value: Any, moved: dict[str, tuple[int, int]]) -> None:
         shown = ", ".join(
-            f"{key} (revision {seen} was seen, it is {current})" for key, (seen, current) in moved.items()
+            f"{key} (revision {seen} was seen, {current} is current)" for key, (seen, current) in moved.items()
         )
-        super().__init__(f"the result of task {task} relies on what has moved since: {shown}; confirm or reject it")
+        super().__init__(f"the result of task {task} relies on keys that have moved: {shown}; confirm or reject it")
         self.task = task
         self.value = value
         self.moved = moved
@@ -434,7 +434,7 @@ class FencedOff(ClaimLost):
     """
 
     def __init__(self, resource: str, fence: int, seen: int) -> None:
-        super().__init__(f"{resource} has seen fence {seen}, and refuses {fence}")
+        super().__init__(f"{resource} has seen fence {seen} and refuses {fence}")
         self.resource = resource
         self.fence = fence
         self.seen = seen
@@ -481,9 +481,9 @@ class Declined(AttemptError):
 
     def __init__(self, reason: str = "unsupported", *, retry_after: float = 1.0) -> None:
         if reason not in _REASONS_TO_DECLINE:
-            raise ValueError(f"a task is declined as {', '.join(_REASONS_TO_DECLINE)}, not as {reason!r}")
+            raise ValueError(f"reason: expected {', '.join(_REASONS_TO_DECLINE)}, got {reason!r}")
         if not 0 <= retry_after <= _RETRY_AFTER_MAX:
-            raise ValueError(f"a task may come again after 0 to {_RETRY_AFTER_MAX} seconds, not after {retry_after}")
+            raise ValueError(f"retry_after: expected 0 to {_RETRY_AFTER_MAX} seconds, got {retry_after}")
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
@@ -506,7 +506,7 @@ class StoreLocked(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The ledger is damaged; it was left as it is."""
+    """The ledger is damaged; it was left unchanged."""
 
 
 class StoreTooNew(StoreError):

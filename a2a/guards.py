@@ -63,7 +63,7 @@ def reporting(report: Callable[[FencedOff], object]) -> Iterator[None]:
         try:
             report(refused)
         except Exception as failed:  # noqa: BLE001 - the writer has to learn that it was turned away
-            refused.add_note(f"it could not be reported: {failed}")
+            refused.add_note(f"the refusal could not be reported: {failed}")
         raise
 
 
@@ -200,7 +200,7 @@ class SqlGuard:
 
     def __init__(self, connection: Any, table: str = "a2a_fences", placeholder: str = "?") -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", table):
-            raise ValueError(f"{table!r} is no name of a table")
+            raise ValueError(f"{table!r} is not a valid name of a table")
         commits_alone = isinstance(connection, sqlite3.Connection) and connection.isolation_level is None
         if commits_alone or getattr(connection, "autocommit", False) is True:
             raise LocalProtocolError("in autocommit mode the fence and what it guards would not be one transaction")

@@ -150,7 +150,7 @@ class LinkSettings:
             raise ValueError(f"encodings: expected some of {', '.join(SUBPROTOCOLS)}, got none")
         given: object = self.patience
         if given is not None and not (isinstance(given, int | float) and given >= 0):  # NaN fails this too
-            raise ValueError(f"patience: expected a number of seconds from 0 on, or none, got {given!r}")
+            raise ValueError(f"patience: expected 0 or more seconds, or None, got {given!r}")
 
 
 def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:
@@ -349,8 +349,8 @@ class Link:
         """
         if asyncio.get_running_loop() is not self._loop:
             raise LocalProtocolError(
-                f"{self.identity.agent_id} is connected in another event loop than the one that runs here: "
-                "use it there, connect once in each loop, or take a2a.sync, which threads can share"
+                f"{self.identity.agent_id} is connected in an event loop other than this one: "
+                "use it there, connect once in each loop, or use a2a.sync, which threads can share"
             )
 
     async def call(self, message: Message) -> Message:
@@ -559,14 +559,14 @@ class Link:
         if error.code == ErrorCode.DENIED and "is an older one" in error.detail:
             agent, now = self.identity.agent_id, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
             return (
-                f"; starts are counted by the clock, which says {now} UTC here, and was ahead of that when {agent} was"
-                " started before, or is ahead where it was. If this clock is behind, set it right; if another process"
-                f" of {agent} is to run instead, end this one; else an operator can have the agent forgotten, and it"
-                f" gets in: a2a agent forget {agent}"
+                f"; starts are counted by the clock, which says {now} UTC here. It was ahead of that when {agent} was"
+                " last started, or is ahead on the machine where it was. If this clock is behind, set it right; if"
+                f" another process of {agent} should run instead, end this one; otherwise an operator can have the"
+                f" agent forgotten, after which it gets in: a2a agent forget {agent}"
             )
         if error.code == ErrorCode.AUTH and not self.identity.token:
             kept = coordinator_dir(self.settings.url)
-            return f"; there is none for it in {kept}: set A2A_TOKEN, or give --token-file, or token= in Python"
+            return f"; there is none in {kept}: set A2A_TOKEN, or give --token-file, or token= in Python"
         if error.code != ErrorCode.AUTH or "secret" not in error.detail or self.settings.secrets is not None:
             return ""
         # Each address has its own secret.
@@ -576,7 +576,7 @@ class Link:
         return (
             f"; that was the one in {kept}, which is for this address alone. If {principal} was there before, from"
             f" another address or machine, put its secret from there in that file{elsewhere}; if it is lost, an"
-            f" operator can let it in anew: a2a agent forget {principal} --secret; else take another name"
+            f" operator can let it in again: a2a agent forget {principal} --secret; otherwise use another name"
         )
 
     def _may_try_again(self, error: Error, started: float) -> bool:
@@ -651,7 +651,7 @@ class Link:
         pause = next(put_off.pauses) if error.retry_after_ms is None else error.retry_after_ms / 1000
         if now + pause > put_off.until:
             return False
-        log.info("%s has no answer to %s now, it is asked again: %s", self.settings.url, message.kind, error.detail)
+        log.info("%s cannot answer %s now and is asked again: %s", self.settings.url, message.kind, error.detail)
         self._no_longer_put_off(request)
         self._put_off[request] = put_off
         put_off.timer = self._loop.call_later(pause, self._say_again, request)
@@ -677,7 +677,7 @@ class Link:
         try:
             self._show_secret()
         except (A2AError, OSError) as error:
-            self._trouble = ConnectError(f"{self.identity.agent_id} has no place for its secret: {error}")
+            self._trouble = ConnectError(f"{self.identity.agent_id} has nowhere to keep its secret: {error}")
             transport.close(1000, "no secret")
             return
         self.session.connected()

@@ -41,8 +41,8 @@ def running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeError(
-            "a2a runs in asyncio, and no loop of asyncio runs here: beside another, as trio's, take a2a.sync in a "
-            "thread, or asyncio.run there"
+            "a2a runs in asyncio, and no asyncio loop runs here: beside another loop, such as trio's, use a2a.sync in "
+            "a thread, or asyncio.run there"
         ) from None
 
 

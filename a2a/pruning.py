@@ -45,7 +45,7 @@ class Pruning:
         while (count := await self._store.prune(self._clock() - self._keep_ms, _BATCH)) > 0:
             pruned += count
         if pruned:
-            log.info("%d tasks are gone", pruned)
+            log.info("pruned %d tasks", pruned)
         return pruned
 
     async def aclose(self) -> None:

@@ -216,7 +216,7 @@ class Runner(Reader):
         assert made is not None, "it has news"
         if not self._crossing.in_handlers(self._take, events) and not made.has_ended:
             # Else it would send heartbeats for work that nobody does.
-            log.error("%s leaves: the event loop it ran in was closed under it", self._identity.agent_id)
+            log.error("%s leaves: its event loop was closed while it ran", self._identity.agent_id)
             self._leaving = asyncio.get_running_loop().create_task(made.aclose())
 
     async def on_link(self, work: Coroutine[Any, Any, T]) -> T:

@@ -173,7 +173,7 @@ class Server:
         except Exception as error:  # a record that was changed on the disk may raise anything
             await self.store.aclose()
             where, lsn = self.store.path or "the ledger", self.coordinator.ledger.lsn + 1
-            raise StoreError(f"{where} cannot be folded at record {lsn}: {error}; it was left as it is") from error
+            raise StoreError(f"{where} cannot be folded at record {lsn}: {error}; it was left unchanged") from error
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
                 await self.store.aclose()
@@ -184,8 +184,8 @@ class Server:
             self.clock = lambda: clock() + behind
             if behind >= TOLD_BEHIND_MS:
                 log.warning(
-                    "%s is %.2f hours ahead of this machine's clock: time goes on from there, and what is shown and"
-                    " kept goes by it; look whether the machine's clock is right",
+                    "%s is %.2f hours ahead of this machine's clock: time continues from there, for everything"
+                    " shown and kept; check whether the machine's clock is right",
                     self.store.path or "the ledger",
                     behind / 3_600_000,
                 )
@@ -216,7 +216,7 @@ class Server:
         except OtherNamespaceError as error:
             raise self._of_another(error.found) from error
         except (StoreError, ValueError) as error:
-            log.warning("the snapshot of record %s cannot be used, all records are folded: %s", kept.lsn, error)
+            log.warning("the snapshot of record %s cannot be used; folding all records: %s", kept.lsn, error)
         self._snapshots.newest = self.coordinator.ledger.lsn
 
     def _records(self, entries: Iterator[Entry]) -> Iterator[Record]:
@@ -233,7 +233,7 @@ class Server:
     def _of_another(self, found: str) -> StoreError:
         wanted, where = self.policy.namespace, self.store.path or "the ledger"
         return StoreError(
-            f"{where} has the namespace {found}, and {wanted} was asked for; it was left as it is: start it with the "
+            f"{where} has the namespace {found}, but {wanted} was asked for; it was left unchanged: start it with the "
             f"namespace {found}, or name another file for {wanted}"
         )
 
@@ -368,7 +368,7 @@ class Server:
         try:
             return self._decide(peer, said)
         except Exception:  # a bug; it costs this connection and no other
-            log.exception("connection %d: its message could not be taken", peer.number)
+            log.exception("connection %d: its message could not be handled", peer.number)
             if peer.transport is not None:
                 peer.transport.close(1011, "internal error")
             return 1
@@ -445,8 +445,8 @@ class Server:
                     for lsn, record in ready.records
                 ]
             except Exception as error:  # a bug; what was decided is in memory only, as when an append fails
-                log.exception("a record behind %d cannot be written", self._end)
-                self._fail(StoreError(f"a record behind {self._end} cannot be written: {error}"))
+                log.exception("a record after %d cannot be written", self._end)
+                self._fail(StoreError(f"a record after {self._end} cannot be written: {error}"))
                 return
             expected, self._end = self._end, entries[-1].lsn
             batch = _Batch(ready, taken)
@@ -618,7 +618,7 @@ class Server:
                 plain.checked(kept.body)
         except (StoreCorrupt, ValueError) as error:
             log.error(
-                "task %s is damaged in the archive of %s, and whoever has mail about it is told that it is gone; a"
+                "task %s is damaged in the archive of %s, and agents with mail about it are told that it is gone; a"
                 " backup may have it: %s",
                 task,
                 self.store.path or "the ledger",

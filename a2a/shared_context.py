@@ -82,7 +82,7 @@ class ContextValue:
         try:
             held = read_json(value.payload)
         except UNREADABLE as error:
-            told = f"expected JSON under {value.key}, revision {value.rev} by {value.author} is something else: {error}"
+            told = f"expected JSON under {value.key}, got revision {value.rev} by {value.author}, which is not: {error}"
             raise RemoteProtocolError(told) from error
         return cls(
             value.key,

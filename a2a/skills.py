@@ -57,27 +57,27 @@ class Skill:
             ValueError: nobody could call the function.
         """
         if not callable(function):
-            raise ValueError(f"expected a function that is the skill, got {function!r}; its id is given as id=...")
+            raise ValueError(f"expected a function for the skill, got {function!r}; give its id as id=...")
         for what, given in (("id", id), ("description", description)):
             if given is not None:
                 require_kind(given, str, what)
         plain = _plain(function)
         name = id or plain.__name__
         if name == "<lambda>":
-            raise ValueError("expected an id of the skill, got a lambda, which has no name, without one")
+            raise ValueError("expected an id for the skill, got a lambda without one")
         if name == "__call__":
-            raise ValueError(f"expected an id of the skill that an object of {type(function).__name__} is")
+            raise ValueError(f"expected an id for the skill, got an object of {type(function).__name__} without one")
         try:
             hints = typing.get_type_hints(plain)
         except NameError as error:
-            raise ValueError(f"skill {name}: its annotations are not there when it runs: {error}") from error
+            raise ValueError(f"skill {name}: its annotations cannot be resolved when it runs: {error}") from error
         if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
             raise ValueError(f"skill {name}: expected a function that returns its result, this one yields")
         if takes_value and "value" not in inspect.signature(function).parameters:
-            raise ValueError(f"skill {name}: with takes_value its function has a parameter value")
+            raise ValueError(f"skill {name}: with takes_value, its function needs a parameter named value")
         wanted = [parameter for parameter, hint in hints.items() if _is_one(hint, contexts) and parameter != "return"]
         if len(wanted) > 1:
-            raise ValueError(f"skill {name}: one parameter gets the task's context, not {' and '.join(wanted)}")
+            raise ValueError(f"skill {name}: only one parameter can get the task's context, got {' and '.join(wanted)}")
         context = wanted[0] if wanted else None
         text = description if description is not None else inspect.getdoc(plain) or ""
         return cls(name, function, text, tags, context, takes_value)
@@ -97,7 +97,7 @@ class Skill:
             if name == self.context:
                 continue
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise TypeError(f"skill {self.id}: parameter {name} must be one that can be named")
+                raise TypeError(f"skill {self.id}: parameter {name} must be one that can be given by name")
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"a2a_argument_{len(names)}"] = (hints.get(name, Any), default)
             names.append(name)
@@ -155,7 +155,7 @@ class Skill:
                 ", ".join(self._parameters[1].values()) or "none",
                 "text" if isinstance(value, str) else type(value).__name__,
             )
-            detail = f"{self.id} does not take this input: expected arguments by name ({takes}), this is {came}"
+            detail = f"{self.id} does not take this input: expected arguments by name ({takes}), got {came}"
             raise AttemptFailed(detail, code="schema", retryable=False)
         try:
             model = self._input.model_validate(value)
@@ -174,10 +174,10 @@ class Skill:
             patches = patches_in(value)
             return artifacts_payload(value if patches else self._plain(value)), patches
         except ValidationError as error:
-            detail = f"{self.id} returned something else than its annotation says: {_first(error, 'result')}"
+            detail = f"{self.id} returned something other than its annotation says: {_first(error, 'result')}"
             raise AttemptFailed(detail, code="schema") from error
         except Exception as error:
-            raise AttemptFailed(f"{self.id} returned what has no JSON form: {error}", code="schema") from error
+            raise AttemptFailed(f"{self.id} returned a value that has no JSON form: {error}", code="schema") from error
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -197,7 +197,7 @@ class Skill:
         if isinstance(value, str) or value is None:
             return value
         if not _is_finite(self._output.dump_python(value, warnings=False)):
-            raise ValueError("nan and inf are no JSON numbers")  # in `plain` they are null
+            raise ValueError("nan and inf are not JSON numbers")  # in `plain` they are null
         return plain
 
 

@@ -142,7 +142,7 @@ class Snapshots:
         try:
             return Copy(lambda: snapshot.to_bytes(ledger, self._store.blob_of))
         except OSError as error:
-            log.info("this process cannot be copied, another one folds the records: %s", error)
+            log.info("this process cannot be copied; another process folds the records: %s", error)
             return None
 
     async def _make(self, path: Path, lsn: int) -> None:

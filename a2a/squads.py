@@ -88,14 +88,14 @@ class Definition:
     def including(self, names: Iterable[str]) -> Definition:
         """Return the squad with some of its optional agents.
 
-        SquadError: it has no such optional agent.
-            SquadError: it has no such agent to add.
+        Raises:
+            SquadError: it has no such optional agent.
         """
         wanted = dict.fromkeys(names)
         unknown = [name for name in wanted if name not in self.optional]
         if unknown:
             known = f"there are: {', '.join(self.optional)}" if self.optional else "there are none"
-            raise SquadError(f"the squad {self.name} has no {', '.join(unknown)} to add; {known}")
+            raise SquadError(f"the squad {self.name} has no optional agent {', '.join(unknown)}; {known}")
         return replace(self, agents={**self.agents, **{name: self.optional[name] for name in wanted}})
 
 
@@ -250,10 +250,10 @@ async def _named_place(url: str, token: str | None, db: Path | None) -> Place:
         async with connect(url, token=token):
             pass  # if it refuses us, the exception says why
         if db is not None and not any(state["url"] == url and _same(state["db"], db) for state in known()):
-            raise SquadError(f"the coordinator at {url} runs already, with a ledger of its own: leave --db out")
+            raise SquadError(f"the coordinator at {url} already runs, with its own ledger: leave out --db")
         return Place(url, token)
     if not _is_local(url):
-        raise ConnectError(f"there is no coordinator at {url}, and it cannot be started from here")
+        raise ConnectError(f"there is no coordinator at {url}, and one cannot be started from here")
     return Place(url, token, starts_coordinator=True, db=db)
 
 
@@ -325,13 +325,13 @@ async def bring_up(
     """
     if missing := definition.missing():
         raise SquadError(
-            f"the squad {definition.name} needs {', '.join(missing)}, not installed for {sys.executable} "
+            f"the squad {definition.name} needs {', '.join(missing)}, which is not installed for {sys.executable} "
             "(the extra `squad` has all that the squads of this distribution need)"
         )
     home = home_of(definition.name, place.url)
     state = StateFile(home / "state.json")
     if not state.acquire():
-        raise SquadError(f"the squad {definition.name} is up at {place.url} already")
+        raise SquadError(f"the squad {definition.name} is already up at {place.url}")
     began = time.time()
     squad: Squad | None = None
 
@@ -388,17 +388,17 @@ async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
         here = {info.agent_id for info in await client.find() if info.status != "away"}
         if not place.starts_coordinator and here & set(agents):
             names = ", ".join(sorted(here & set(agents)))
-            raise SquadError(f"at {place.url} somebody runs {names} already")
+            raise SquadError(f"somebody already runs {names} at {place.url}")
         for name, module in agents.items():
             command = [sys.executable, "-m", module, "--name", name]
             squad.supervisor.start(Program(name, command, env, rank=1))
         with anyio.move_on_after(READY_WITHIN):
             missing = await _arrivals(squad, client)
             if not missing:
-                say(f"{len(agents)} agents are there: {', '.join(agents)}")
+                say(f"{len(agents)} agents are ready: {', '.join(agents)}")
                 return
             raise SquadError("; ".join(f"{name} does not start: {_last_words(squad, name)}" for name in missing))
-    raise SquadError(f"not every agent came within {READY_WITHIN:.0f} s; the logs are in {squad.home / 'logs'}")
+    raise SquadError(f"not every agent was ready within {READY_WITHIN:.0f} s; the logs are in {squad.home / 'logs'}")
 
 
 async def _arrivals(squad: Squad, client: Client) -> list[str]:

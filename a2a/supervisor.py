@@ -113,7 +113,7 @@ class Supervisor:
             ValueError: there already is a program of that name.
         """
         if program.name in self.programs:
-            raise ValueError(f"there is a program {program.name} already")
+            raise ValueError(f"there is already a program {program.name}")
         assert self._group is not None, "supervise() makes it"
         self.programs[program.name] = Running(program.name, since=time.time())
         self._kept[program.name] = _Kept(program)

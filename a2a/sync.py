@@ -66,9 +66,9 @@ class _Loop:
         if self._is_closed:
             raise ConnectionLost("the client was closed")
         if self.is_elsewhere:
-            raise RuntimeError("the client is connected in another process, of which this is a copy: connect here too")
+            raise RuntimeError("the client is connected in another process, and this is a copy of it: connect here too")
         if threading.get_ident() == self._thread:
-            raise RuntimeError("the client is called in its own loop, which would wait for itself")
+            raise RuntimeError("the client was called in its own loop, which would wait for itself")
         under_way: list[asyncio.Task[Any]] = []
 
         async def work() -> T:
@@ -137,7 +137,7 @@ class TaskHandle:
     @property
     def _entered(self) -> delegator.TaskHandle:
         if self._handle._delegation is None:
-            raise LocalProtocolError("the task is delegated by entering the handle: with client.delegate(...) as task")
+            raise LocalProtocolError("enter the handle to delegate the task: with client.delegate(...) as task")
         return self._handle
 
     @property

@@ -39,13 +39,13 @@ os.register_at_fork(after_in_child=_note_copy)
 
 def _run(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     if getattr(_copied, "is_so", False):
-        raise RuntimeError("a plain handler uses its task in the process it was called in, this is a copy of that one")
+        raise RuntimeError("a plain handler can use its task only in the process it was called in; this is a copy")
     try:
         return anyio.from_thread.run(function, *arguments)
     except anyio.NoEventLoopError as error:
         raise RuntimeError(
-            "a plain handler uses its task in the thread it was called in, this is another one; sub-tasks that are to"
-            " run side by side are all delegated before the first result is read"
+            "a plain handler can use its task only in the thread it was called in; this is another thread. To run"
+            " sub-tasks side by side, delegate all of them before you read the first result"
         ) from error
 
 

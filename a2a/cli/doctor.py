@@ -142,7 +142,7 @@ def state(url: str) -> Iterator[Finding]:
     try:
         foreign, open_to_others = _open_to_others(home, coordinator_dir(url))
     except OSError as error:  # another user's directory
-        yield Finding("state directory", "wrong", f"{error.filename} cannot be looked at: {error.strerror}")
+        yield Finding("state directory", "wrong", f"{error.filename} cannot be accessed: {error.strerror}")
         return
     if foreign:
         detail = f"another user owns {', '.join(foreign[:3])}: run as that user, or set A2A_STATE_DIR to another path"

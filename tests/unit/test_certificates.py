@@ -180,7 +180,7 @@ async def test_a_look_that_fails_is_not_the_last(
     with anyio.fail_after(BOUND):
         async with served.renewed():
             await again.wait()
-    assert f"{files.cert} was not looked at" in caplog.text
+    assert f"{files.cert} could not be checked" in caplog.text
 
 
 def test_a_pair_that_is_half_replaced_changes_nothing_and_is_not_told_of_at_once(files: Files, told: Any) -> None:
@@ -215,7 +215,7 @@ def test_what_stays_of_no_use_is_told_once_and_what_was_shown_before_is_shown_on
         served.look()
         assert shown(served) == pem_of(first)
     [words] = told()
-    assert words.startswith(f"{files.cert} with {files.key} is of no use, the certificate from before is shown on: ")
+    assert words.startswith(f"{files.cert} with {files.key} cannot be used; the previous certificate stays in use: ")
     assert why in words
     files.key.unlink()
     for _ in range(3):
@@ -288,7 +288,7 @@ def test_nobody_is_asked_for_the_pass_phrase_of_a_renewed_key(files: Files, told
     served.look()
     assert shown(served) == pem_of(first)
     [words] = told()
-    assert words.endswith("the key is encrypted, and its pass phrase is asked for at a start only")
+    assert words.endswith("the key is encrypted, and its pass phrase is asked for only at a start")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_certificate_that_keeps_clients_away_by_its_time_is_told_of_once(
         assert records[0].startswith(
             f"{files.cert} {words}{days_from_now(begins if begins > 0 else ends):%Y-%m-%d %H:}"
         )
-        assert records[0].endswith(". A renewed one in its place is found without a restart")
+        assert records[0].endswith(". A renewed one in its place is picked up without a restart")
 
 
 def test_the_end_of_a_certificate_is_told_before_and_then_until_it_is_renewed(
@@ -354,7 +354,7 @@ def test_a_certificate_that_names_nothing_clients_connect_to_is_told_of(
 ) -> None:
     files.renew(issue("a.example", "127.0.0.1"))
     files.served(names=names)
-    expected = f"{files.cert} names a.example, 127.0.0.1: clients do not take it for {words}"
+    expected = f"{files.cert} names a.example, 127.0.0.1: clients do not accept it for {words}"
     assert told() == ([expected] if words else [])
 
 
@@ -369,7 +369,7 @@ def test_a_certificate_that_is_none_for_a_server_is_told_of(
     monkeypatch.setattr(certificates, "_validity", refuse)
     files.renew(issue())
     files.served().look()
-    assert told() == [f"{files.cert} is none that clients take: unsuitable certificate purpose"]
+    assert told() == [f"{files.cert} is not accepted by clients: unsuitable certificate purpose"]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ async def test_a_grant_that_comes_late_is_no_claim_once_it_is_over(monkeypatch: 
             async with third.claim("a", wait=10):
                 [granted] = under_way
                 noticed(late, granted)
-                with pytest.raises(Denied, match=f"fence {granted.claim_fence}, and over before") as denied:
+                with pytest.raises(Denied, match=f"fence {granted.claim_fence}, and ended before") as denied:
                     await entering
                 assert denied.value.retryable
             await settled(running)
@@ -440,9 +440,9 @@ async def test_a_claim_is_entered_once_and_has_no_fence_before() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
             claim = running.client.claim("a")
-            with pytest.raises(LocalProtocolError, match="entering"):
+            with pytest.raises(LocalProtocolError, match="enter the claim first"):
                 _ = claim.fence
-            with pytest.raises(LocalProtocolError, match="entering"):
+            with pytest.raises(LocalProtocolError, match="enter the claim first"):
                 claim.check()
             async with claim:
                 assert claim.names == ["a"]

@@ -156,13 +156,13 @@ async def test_what_is_over_leaves_nothing_behind_with_a_client_or_an_agent(help
 async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> None:
     client = connect(name="early")
     for early in (client.find, client.delegate("draft").__aenter__, client.claim("doc").__aenter__, client.aclose):
-        with pytest.raises(LocalProtocolError, match="entered first"):
+        with pytest.raises(LocalProtocolError, match="enter the client first"):
             await early()
     with anyio.fail_after(BOUND):
         async with squad() as running:
             client = running.connect("other")
             async with client:
-                with pytest.raises(LocalProtocolError, match="entered already"):
+                with pytest.raises(LocalProtocolError, match="already entered"):
                     await client.__aenter__()
                 assert await client.find() == [], "it goes on"
             async with client:
@@ -474,7 +474,7 @@ async def test_a_word_by_the_tasks_id_and_a_redrive_of_what_has_ended(helper: Ag
             assert shown["metadata"]["redriveOf"] == failed.id
             assert shown["metadata"]["spec"] == ended["metadata"]["spec"]
             [listed] = [task for task in await client.list(skill="fail") if task["id"] == failed.id]
-            with pytest.raises(ValueError, match=f"task {failed.id} is without its content"):
+            with pytest.raises(ValueError, match=f"task {failed.id} comes without its content"):
                 client.redrive(listed)
             async with client.delegate("wait") as task:
                 await gate.begun.wait()
@@ -508,7 +508,7 @@ async def _until(events: Any, kind: str) -> Any:
 )
 async def test_in_another_event_loop_a_client_says_so_and_stays_as_it_was(use: Any, helper: Agent) -> None:
     async def elsewhere(client: Client) -> None:
-        with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in another event loop"):
+        with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in an event loop other than this one"):
             await use(client)
 
     with anyio.fail_after(BOUND):
@@ -525,7 +525,10 @@ async def test_in_another_event_loop_a_client_says_so_and_stays_as_it_was(use: A
 async def test_a_task_is_not_waited_for_in_another_event_loop(helper: Agent) -> None:
     async def elsewhere(task: TaskHandle) -> None:
         for wait in (task.result, task.question, task.next_event):
-            with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in another event loop"):
+            with (
+                anyio.fail_after(BOUND),
+                pytest.raises(LocalProtocolError, match="in an event loop other than this one"),
+            ):
                 await wait()
 
     with anyio.fail_after(BOUND):

@@ -423,7 +423,7 @@ async def test_usage_that_no_coordinator_counts_is_refused_where_it_is_told(used
 
     @agent.skill
     async def spend(task: TaskContext) -> str:
-        with pytest.raises(ValueError, match="usage is counted in whole numbers from 0 on"):
+        with pytest.raises(ValueError, match="expected usage as whole numbers from 0"):
             task.use(**used)
         return "went on"
 

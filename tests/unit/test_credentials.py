@@ -70,7 +70,7 @@ def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "home", home)
     monkeypatch.delenv("A2A_STATE_DIR")
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    with pytest.raises(StateDirectoryError, match="has no home .*; name one: A2A_STATE_DIR"):
+    with pytest.raises(StateDirectoryError, match="has no home .*; name a state directory with A2A_STATE_DIR"):
         state_dir()
     monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path))
     assert state_dir() == tmp_path
@@ -227,7 +227,7 @@ def test_what_is_kept_and_cannot_be_read_is_named() -> None:
     token = provide_tokens(URL).token_file
     token.write_bytes(b"\xff")
     for read in (load_tokens, provide_tokens):
-        with pytest.raises(StateDirectoryError, match=f"{token} holds no text"):
+        with pytest.raises(StateDirectoryError, match=f"{token} is not text"):
             read(URL)
 
 
@@ -241,14 +241,14 @@ def test_what_belongs_to_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StateDirectoryError, match=f"^{token} cannot be read: Permission denied"):
         load_tokens(URL)
     monkeypatch.setattr(Path, "stat", refuse)
-    with pytest.raises(StateDirectoryError, match=f"{state_dir()} cannot be looked at: Permission denied"):
+    with pytest.raises(StateDirectoryError, match=f"{state_dir()} cannot be accessed: Permission denied"):
         check_state_dir()
 
 
 def test_a_state_directory_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "file"))
-    with pytest.raises(StateDirectoryError, match="file is no directory; A2A_STATE_DIR names it"):
+    with pytest.raises(StateDirectoryError, match="file is not a directory; A2A_STATE_DIR names it"):
         check_state_dir()
 
 
@@ -269,7 +269,7 @@ def test_of_a_state_directory_that_was_not_named_it_is_told_how_to_name_one(
     (tmp_path / "file").touch()
     monkeypatch.delenv("A2A_STATE_DIR")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    with pytest.raises(StateDirectoryError, match="file/a2a cannot be made: .*; A2A_STATE_DIR names another one"):
+    with pytest.raises(StateDirectoryError, match="file/a2a cannot be made: .*; A2A_STATE_DIR can name another one"):
         check_state_dir()
 
 

@@ -239,7 +239,7 @@ async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confi
     """Spec ACCEPT-3."""
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
-            with pytest.raises(RemoteProtocolError, match="has not the hash"):
+            with pytest.raises(RemoteProtocolError, match="does not have the hash"):
                 async with running.client.delegate("count_words", {"text": "a b c"}) as task:
                     await task.result()
                     assert task._known.review is not None
@@ -355,7 +355,7 @@ async def test_nothing_was_created_by_a_handle_that_was_not_entered_or_was_refus
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             fresh = running.client.delegate("count_words", {"text": "a"})
-            with pytest.raises(LocalProtocolError, match="entering the handle"):
+            with pytest.raises(LocalProtocolError, match="enter the handle"):
                 assert not fresh.created
             async with fresh:
                 assert fresh.created
@@ -534,7 +534,7 @@ async def test_a_question_reaches_the_delegator_and_its_answer_the_agent(helper:
 async def test_a_task_that_was_completed_asks_nothing_and_has_not_failed(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running, running.client.delegate("draft", acceptance="auto") as task:
-            with pytest.raises(TaskError, match="completed: it asks nothing any more") as ended:
+            with pytest.raises(TaskError, match="completed: it has no more questions") as ended:
                 await task.question()
             assert not isinstance(ended.value, TaskFailed)
             assert await task.result() == "draft"
@@ -544,7 +544,9 @@ async def test_a_task_whose_result_waits_for_ones_word_asks_nothing_until_it_is_
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             async with running.client.delegate("draft") as task:
-                with pytest.raises(TaskError, match="reported: its result waits for a word") as waits:
+                with pytest.raises(
+                    TaskError, match="reported: its result waits to be confirmed or rejected first"
+                ) as waits:
                     await task.question()
                 assert not isinstance(waits.value, TaskFailed)
                 assert await task.result() == "draft"
@@ -553,7 +555,7 @@ async def test_a_task_whose_result_waits_for_ones_word_asks_nothing_until_it_is_
                 with pytest.raises(TaskError, match="reported"):
                     await asking
                 assert await task.result() == "draft shorter"
-            with pytest.raises(TaskError, match="completed: it asks nothing any more"):
+            with pytest.raises(TaskError, match="completed: it has no more questions"):
                 async with running.client.delegate("draft", key=task.key) as again:
                     await again.question()
 
@@ -655,7 +657,7 @@ async def test_a_handle_is_not_entered_again_before_it_was_left(helper: Agent) -
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             async with running.client.delegate("count_words", {"text": "a b"}) as task:
-                with pytest.raises(LocalProtocolError, match=f"the block of task {task.id} is entered already"):
+                with pytest.raises(LocalProtocolError, match=f"the block of task {task.id} is already entered"):
                     await task.__aenter__()
                 assert await task.result() == {"words": 2}
             assert not running.client.link.delegations.are_open
@@ -667,7 +669,7 @@ async def test_a_handle_is_entered_first(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             handle = running.client.delegate("draft")
-            with pytest.raises(LocalProtocolError, match="entering the handle"):
+            with pytest.raises(LocalProtocolError, match="enter the handle"):
                 _ = handle.id
 
 

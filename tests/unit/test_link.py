@@ -923,7 +923,7 @@ async def test_of_a_start_that_is_not_the_newest_it_is_told_once_what_to_do(coor
         await make_link(patience=FOREVER).open()
     [told] = warned(caplog)
     assert told.startswith(f"{DEFAULT_URL} refused helper, trying again: denied: helper has incarnation 9000; ")
-    assert " UTC here, and was ahead of that when helper was started before" in told
+    assert " UTC here. It was ahead of that when helper was last started" in told
     assert told.endswith("it gets in: a2a agent forget helper")
 
 
@@ -971,7 +971,7 @@ async def test_a_peer_that_cannot_keep_its_secret_is_told_so_and_says_nothing(co
 
     link = make_link(secrets=Full(), patience=FOREVER)
     with anyio.fail_after(BOUND):
-        with pytest.raises(ConnectError, match="helper has no place for its secret: .*No space left on device"):
+        with pytest.raises(ConnectError, match="helper has nowhere to keep its secret: .*No space left on device"):
             await link.open()
     assert coordinator.connections[0].messages == []
 
@@ -1018,9 +1018,7 @@ async def test_of_a_token_that_is_missing_it_is_said_where_it_was_looked_for(coo
     with anyio.fail_after(BOUND):
         with pytest.raises(ConnectError) as raised:
             await make_link(secrets=None, token=None).open()
-    assert f"a token is needed; there is none for it in {coordinator_dir(DEFAULT_URL)}: set A2A_TOKEN" in str(
-        raised.value
-    )
+    assert f"a token is needed; there is none in {coordinator_dir(DEFAULT_URL)}: set A2A_TOKEN" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -417,7 +417,7 @@ async def test_an_agent_whose_loop_was_closed_under_it_leaves_its_work_to_others
             async with running.client.delegate("count_words", {"text": "a b"}) as task:
                 while [agent.status for agent in await running.client.find("count_words")] != ["away"]:
                     await anyio.lowlevel.checkpoint()
-                assert "lost leaves: the event loop it ran in was closed under it" in caplog.messages
+                assert "lost leaves: its event loop was closed while it ran" in caplog.messages
                 stop = anyio.Event()
                 async with anyio.create_task_group() as group:
                     group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))

@@ -409,7 +409,7 @@ async def test_a_record_that_cannot_be_written_stops_the_coordinator_as_a_lost_a
         peer = await join(server)
         monkeypatch.setattr(server_module, "to_bytes", stumble)
         peer.send(Frame("1", HELLO))
-        with pytest.raises(StoreError, match="a record behind 1 cannot be written: a bug"):
+        with pytest.raises(StoreError, match="a record after 1 cannot be written: a bug"):
             await server.failed()
         await server.aclose()
     assert peer.frames == []
@@ -438,7 +438,7 @@ async def test_a_message_that_runs_into_a_bug_costs_its_connection_and_no_other(
             await anyio.lowlevel.checkpoint()
         await server.aclose()
     assert unlucky.frames == []
-    assert "connection 1: its message could not be taken" in caplog.text
+    assert "connection 1: its message could not be handled" in caplog.text
 
 
 async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
@@ -890,7 +890,7 @@ async def test_a_ledger_that_does_not_fold_is_left_alone(body: bytes) -> None:
     store.append([Entry(1, "Nonsense", None, 1, body)], 0, lambda error: done.set())
     await done.wait()
     await store.aclose()
-    with pytest.raises(StoreError, match="the ledger cannot be folded at record 1: .+; it was left as it is"):
+    with pytest.raises(StoreError, match="the ledger cannot be folded at record 1: .+; it was left unchanged"):
         await Server(store).open()
     await store.open()  # it was closed
     await store.aclose()
@@ -932,7 +932,7 @@ async def test_a_ledger_of_another_namespace_is_left_alone(
             connection.commit()
         before = connection.execute("SELECT * FROM log").fetchall()
     if is_told:
-        with pytest.raises(StoreError, match=f"{path} has the namespace one, and two was asked for") as refused:
+        with pytest.raises(StoreError, match=f"{path} has the namespace one, but two was asked for") as refused:
             await Server(SqliteStore(path), Policy(namespace="two")).open()
         assert "start it with the namespace one, or name another file for two" in str(refused.value)
         with closing(sqlite3.connect(path)) as connection:

@@ -104,7 +104,7 @@ async def test_a_value_that_is_no_json_is_named_with_who_wrote_it() -> None:
             write = ContextWrite("c", "w", [ContextOp("odd", value=b"no JSON")])
             assert isinstance(await running.client.link.call(write), ContextWritten)
             for read in (partial(values.get, "odd"), values.get_many, partial(values.history, "odd")):
-                with pytest.raises(RemoteProtocolError, match="JSON under odd, revision 1 by .* is something else"):
+                with pytest.raises(RemoteProtocolError, match="JSON under odd, got revision 1 by .*, which is not"):
                     await read()
             assert (await values.get("a")).value == 1
 

@@ -75,8 +75,8 @@ def test_arguments_are_validated_and_converted() -> None:
         ({"points": [{"x": "a"}]}, r"points\.0\.x"),
         ({"points": [], "colour": 1}, "colour: Extra inputs"),
         (None, "points: Field required"),
-        ("text", r"expected arguments by name \(points, unit\), this is text"),
-        ([1], "this is list"),
+        ("text", r"expected arguments by name \(points, unit\), got text"),
+        ([1], "got list"),
     ],
 )
 def test_a_wrong_input_is_refused_for_good_and_says_what_was_expected(value: Any, said: str) -> None:
@@ -131,7 +131,7 @@ def test_what_travels_as_it_was_announced_is_a_result(hint: Any, returned: Any, 
 )
 def test_what_was_not_announced_is_no_result(hint: Any, returned: Any) -> None:
     """Spec: an output schema is for the worker to check against."""
-    with pytest.raises(AttemptFailed, match="^tell returned something else than its annotation says: ") as failed:
+    with pytest.raises(AttemptFailed, match="^tell returned something other than its annotation says: ") as failed:
         Skill.of(returning(hint), CONTEXTS, id="tell").result(returned)
     assert failed.value.error_code == "schema"
 
@@ -156,7 +156,7 @@ def test_parameters_have_to_have_names() -> None:
     def wrong(*values: int) -> None:
         return None
 
-    with pytest.raises(TypeError, match="parameter values must be one that can be named"):
+    with pytest.raises(TypeError, match="parameter values must be one that can be given by name"):
         Skill.of(wrong, CONTEXTS).card()
 
 
@@ -177,7 +177,7 @@ async def returns_floats(value: Any) -> dict[str, float]: ...  # type: ignore[em
     ],
 )
 def test_a_number_that_json_has_not_is_no_result(function: Any, number: float) -> None:
-    with pytest.raises(AttemptFailed, match="returned what has no JSON form") as failed:
+    with pytest.raises(AttemptFailed, match="returned a value that has no JSON form") as failed:
         Skill.of(function, CONTEXTS).result({"a": number, "b": None})
     assert (failed.value.error_code, failed.value.retryable) == ("schema", False)
 
@@ -229,10 +229,10 @@ class Adder:
     [
         (yields_later, False, "skill yields_later: expected a function that returns its result, this one yields"),
         (yields, False, "this one yields"),
-        (json_lines, True, "skill json_lines: with takes_value its function has a parameter value"),
-        (two_contexts, False, "one parameter gets the task's context, not first and second"),
-        (nowhere, False, "skill nowhere: its annotations are not there when it runs: name 'NotThere'"),
-        (Adder(1), False, "expected an id of the skill that an object of Adder is"),
+        (json_lines, True, "skill json_lines: with takes_value, its function needs a parameter named value"),
+        (two_contexts, False, "only one parameter can get the task's context, got first and second"),
+        (nowhere, False, "skill nowhere: its annotations cannot be resolved when it runs: name 'NotThere'"),
+        (Adder(1), False, "expected an id for the skill, got an object of Adder without one"),
     ],
 )
 def test_a_skill_that_nobody_could_call_is_refused(function: Any, takes_value: bool, why: str) -> None:

@@ -219,7 +219,7 @@ async def test_a_program_has_the_environment_it_was_given_and_a_session_of_its_o
 
 
 async def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
-    with anyio.fail_after(BOUND), pytest.raises(ValueError, match="there is a program one already"):
+    with anyio.fail_after(BOUND), pytest.raises(ValueError, match="there is already a program one"):
         async with supervise(logs=tmp_path) as supervisor:
             supervisor.start(program("one"))
             supervisor.start(program("one"))

@@ -286,7 +286,9 @@ def delegating_without_a_block(running: Squad) -> None:
         task = client.delegate("echo", [1], key="k")
         assert task.key == "k"
         for use_it in (lambda: task.id, lambda: task.created, task.result, task.events, task.confirm, task.cancel):
-            with pytest.raises(LocalProtocolError, match=r"entering the handle: with client\.delegate"):
+            with pytest.raises(
+                LocalProtocolError, match=r"enter the handle to delegate the task: with client\.delegate"
+            ):
                 use_it()
         with task:
             assert task.result() == [1]
@@ -309,7 +311,7 @@ async def test_in_a_copy_of_the_process_a_client_says_so_and_leaves_the_blocks_a
                 with ExitStack() as blocks:
                     blocks.push(client.__exit__)
                     blocks.push(block.__exit__)
-                    with pytest.raises(RuntimeError, match="of which this is a copy"):
+                    with pytest.raises(RuntimeError, match="and this is a copy of it"):
                         client.list()
                 return b"told"
 
@@ -328,7 +330,7 @@ async def test_in_a_copy_of_the_process_a_client_says_so_and_leaves_the_blocks_a
 async def test_a_client_that_is_entered_twice_goes_on_in_the_first_block(helper: Agent) -> None:
     def use(running: Squad) -> None:
         with sync.connect(settings=running.settings, name="script") as client:
-            with pytest.raises(LocalProtocolError, match="entered already"):
+            with pytest.raises(LocalProtocolError, match="already entered"):
                 client.__enter__()
             assert client.call("count_words", {"text": "a b"}) == {"words": 2}
         with client:

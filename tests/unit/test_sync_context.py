@@ -85,7 +85,7 @@ async def test_another_thread_than_the_handlers_is_told_so_and_sub_tasks_run_sid
     with anyio.fail_after(BOUND):
         async with squad(helper, agent) as running:
             told, *words = await running.client.call("lead")
-    assert "uses its task in the thread it was called in, this is another one" in told
+    assert "can use its task only in the thread it was called in; this is another thread" in told
     assert words == [1, 2]
 
 
@@ -96,7 +96,7 @@ async def test_in_a_copy_of_the_process_the_task_says_so() -> None:
     @agent.skill
     def fork(task: SyncTaskContext) -> str:
         def use() -> bytes:
-            with pytest.raises(RuntimeError, match="this is a copy of that one"):
+            with pytest.raises(RuntimeError, match="this is a copy"):
                 task.progress(0.5)
             return b"told"
 

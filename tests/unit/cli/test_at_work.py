@@ -61,7 +61,7 @@ async def test_a_squad_that_is_not_up_comes_and_goes_with_the_command(
             async with connect(place.url) as client:
                 assert await client.call("greet") == "hello"
         assert known() == []
-    assert "1 agents are there: brief-greeter" in capsys.readouterr().err
+    assert "1 agents are ready: brief-greeter" in capsys.readouterr().err
 
 
 async def test_how_a_squad_that_is_kept_ends_is_told_with_its_name_and_where_it_is(

@@ -105,7 +105,7 @@ def test_a_result_on_a_decision_that_moved_is_shown_and_not_confirmed(command: A
     (shown,) = [json.loads(line) for line in command("task", "ls", "--json").out.splitlines()]
     task = shown["id"]
     assert shown["metadata"]["state"] == "reported"
-    assert "decisions/db (revision 1 was seen, it is 2)" in done.err
+    assert "decisions/db (revision 1 was seen, 2 is current)" in done.err
     at = f"--url {world.url}"
     assert f"a2a task confirm {task} {at}, or a2a task reject {task} {at}\n" in done.err
     head = command("task", "show", task).out

@@ -102,7 +102,7 @@ def test_a_token_that_is_missing_or_wrong_is_wrong(command: Any, world: Any, mon
     world.hosted.tokens.token_file.unlink()
     done = command("doctor")
     assert done.code == 1
-    assert f"a token is needed; there is none for it in {coordinator_dir(world.hosted.url)}: set A2A_TOKEN" in done.out
+    assert f"a token is needed; there is none in {coordinator_dir(world.hosted.url)}: set A2A_TOKEN" in done.out
 
 
 def test_a_package_that_is_missing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     [found] = state(URL)
     assert (found.what, found.verdict) == ("state directory", "wrong")
-    assert found.detail.endswith("name one: A2A_STATE_DIR")
+    assert found.detail.endswith("name a state directory with A2A_STATE_DIR")
 
 
 def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_a_directory_that_may_not_be_looked_into_is_named_and_the_rest_is_told(
     found = {item["what"]: item for item in map(json.loads, done.out.splitlines())}
     named = coordinator_dir(URL) if closed else state_dir()
     assert found["state directory"]["verdict"] == "wrong"
-    assert f"{named} cannot be looked at: Permission denied" in found["state directory"]["detail"]
+    assert f"{named} cannot be accessed: Permission denied" in found["state directory"]["detail"]
     assert {"Python", "coordinator", "git"} <= set(found)
     assert done.code == 1
 
@@ -334,7 +334,7 @@ def test_a_token_that_is_no_text_is_wrong(command: Any, world: Any, monkeypatch:
     provide_tokens(world.url).token_file.write_bytes(b"\xff")
     done = command("doctor")
     assert done.code == 1
-    assert "token holds no text" in done.out
+    assert "token is not text" in done.out
     assert "git" in done.out
 
 

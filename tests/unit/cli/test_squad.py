@@ -160,7 +160,7 @@ def test_an_agent_that_the_squad_does_not_have_cannot_be_added(command: Command)
     done = command("squad", "up", "maintenance", "--with", "coder-model", "--with", "nobody", "--url", URL)
     assert done.code == 1
     assert (
-        "the squad maintenance has no nobody to add; there are: coder-model, judge-model, intent-model, gremlin"
+        "the squad maintenance has no optional agent nobody; there are: coder-model, judge-model, intent-model, gremlin"
         in done.err
     )
 
