@@ -149,10 +149,12 @@ class _Door:
         name = _host_name(hosts[0]) if len(hosts) == 1 else ""
         address = (request.scope.get("server") or ("", 0))[0]
         if name not in self._names and (not name or name != address):  # a page's own name may resolve to this machine
-            told = faulted(ErrorCode.FORBIDDEN, f"Host {', '.join(hosts)!r} is no name of this gateway (--public-url)")
+            told = faulted(
+                ErrorCode.FORBIDDEN, f"Host {', '.join(hosts)!r} is not a name of this gateway (--public-url)"
+            )
             return _refusal(binding, told.fault, 403)
         if "Origin" in request.headers:
-            told = faulted(ErrorCode.FORBIDDEN, "no page of a browser may use this gateway: Origin is refused")
+            told = faulted(ErrorCode.FORBIDDEN, "web pages may not use this gateway: Origin is refused")
             return _refusal(binding, told.fault, 403)
         if request.url.path == _CARD_PATH:
             return None
@@ -236,19 +238,19 @@ class _Surface:
         try:
             said = await self._said(request)
             if not isinstance(said, dict):
-                kind = "a batch, of which none is taken" if isinstance(said, list) else type(said).__name__
-                raise _invalid(f"a request of JSON-RPC is an object, this is {kind}")
+                kind = "a batch, which is not supported" if isinstance(said, list) else type(said).__name__
+                raise _invalid(f"expected a JSON-RPC request as an object, got {kind}")
             has_id, named = "id" in said, said.get("id")
             if isinstance(named, bool | list | dict):
-                raise _invalid("the id of a request of JSON-RPC is a text, a number or null")
+                raise _invalid("expected a text, a number or null as the id of a JSON-RPC request")
             binding = _JsonRpc(named)
             operation, params = said.get("method"), said.get("params", {})
             if said.get("jsonrpc") != "2.0" or not isinstance(operation, str):
-                raise _invalid('a request of JSON-RPC has "jsonrpc": "2.0" and a text as its "method"')
+                raise _invalid('expected a JSON-RPC request with "jsonrpc": "2.0" and a text as its "method"')
             if not isinstance(params, dict | list):
-                raise _invalid(f"params are an object, these are {type(params).__name__}")
+                raise _invalid(f"params: expected an object, got {type(params).__name__}")
             if isinstance(params, list):
-                raise Faulted(Fault(-32602, "params are an object: A2A has no parameters by position").told)
+                raise Faulted(Fault(-32602, "params: expected an object, as A2A has no parameters by position").told)
             call = _call(request, operation, params)
             if has_id:
                 return await self._answered(request, binding, call, params)
@@ -269,7 +271,7 @@ class _Surface:
                 has_body = request.method == "POST"
                 said = await self._said(request, b"{}") if has_body else _typed(request.query_params)
                 if not isinstance(said, dict):
-                    raise _invalid(f"the request of {operation} is an object, this is {type(said).__name__}")
+                    raise _invalid(f"expected the request of {operation} as an object, got {type(said).__name__}")
                 params = said | request.path_params
                 return await self._answered(request, binding, _call(request, operation, params), params)
             except Faulted as error:
@@ -321,7 +323,7 @@ class _Surface:
                     if len(said) > most + _ENVELOPE_MAX:
                         raise _too_large(most)
         except TimeoutError:
-            late = f"the body of the request was not there within {_READ_WITHIN:g} s"
+            late = f"the body of the request did not arrive within {_READ_WITHIN:g} s"
             raise faulted(ErrorCode.DEADLINE, late, status=408) from None
         media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if (said or not absent) and media not in ("application/json", "application/a2a+json"):
@@ -329,7 +331,7 @@ class _Surface:
         try:
             return decode(bytes(said) or absent)
         except ValueError as error:
-            raise Faulted(Fault(-32700, f"the request is no JSON: {error}").told) from None
+            raise Faulted(Fault(-32700, f"the request is not JSON: {error}").told) from None
 
     async def _answered(self, request: Request, binding: _Binding, call: A2ACall, params: dict[str, Any]) -> Response:
         carrier: Carrier = request.state.carrier
@@ -365,7 +367,7 @@ def _call(request: Request, operation: str, params: Mapping[str, Any]) -> A2ACal
     """Return a request as a call, with its service parameters (A2A 3.2.6, spec BIND-3)."""
     version = request.headers.get("A2A-Version") or request.query_params.get("A2A-Version") or ""
     if not version.strip():
-        detail = f"without A2A-Version a request is of A2A 0.3, which is not spoken here: send A2A-Version: {VERSION}"
+        detail = f"a request without A2A-Version is of A2A 0.3, which is not supported: send A2A-Version: {VERSION}"
         raise Faulted(Fault(-32009, detail, facts={"requested": "0.3", "supported": VERSION}).told)
     if not 0 < len(operation) <= 64:
         raise Faulted(Fault(-32601, f"A2A {VERSION} has no operation with a name of {len(operation)} characters").told)
@@ -394,7 +396,7 @@ def _invalid(detail: str) -> Faulted:
 
 
 def _too_large(most: int) -> Faulted:
-    return faulted(ErrorCode.TOO_LARGE, f"the parameters of a request have at most {most} bytes", status=413)
+    return faulted(ErrorCode.TOO_LARGE, f"the parameters of a request may have at most {most} bytes", status=413)
 
 
 # Streams --------------------------------------------------------------------------------------------------------------

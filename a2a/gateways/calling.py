@@ -117,7 +117,9 @@ def interface_of(
             continue
         here, there = urlsplit(card_url(asked)), urlsplit(card_url(url))
         if there.hostname not in {here.hostname, *allowed}:
-            raise ValueError(f"the card leads to another host, {there.hostname}: --allow-host {there.hostname} lets it")
+            raise ValueError(
+                f"the card leads to another host, {there.hostname}: --allow-host {there.hostname} allows it"
+            )
         if here.scheme == "https" and there.scheme == "http":
             raise ValueError(f"the card leads from https to http, at {url}")
         if secret and there.scheme == "http" and not _is_here(there.hostname or ""):
@@ -287,7 +289,7 @@ class Caller:
                     raise await _told(response, where)
                 if response.headers.get("content-encoding", "identity") != "identity":
                     # Nobody asked for it, and a few encoded bytes may expand to any number.
-                    raise useless(f"{where} is answered in {_shown(response.headers['content-encoding'])}")
+                    raise useless(f"{where} is answered in the encoding {_shown(response.headers['content-encoding'])}")
                 yield response
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             if isinstance(_root(error), ssl.SSLCertVerificationError):
@@ -318,7 +320,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise Unanswered(f"there was no whole answer within {seconds:g} s", waited=seconds) from error
+        raise Unanswered(f"no complete answer came within {seconds:g} s", waited=seconds) from error
 
 
 async def _body(response: httpx2.Response, most: int) -> bytes:
@@ -363,7 +365,9 @@ async def _told(response: httpx2.Response, where: str) -> Exception:
     status, body = response.status_code, b""
     if 300 <= status < 400:
         to = _shown(response.headers.get("location", "nowhere"))
-        return Faulted(A2AFault(-32600, "InvalidRequestError", f"{where} leads to {to}, where nothing is sent"), status)
+        return Faulted(
+            A2AFault(-32600, "InvalidRequestError", f"{where} redirects to {to}, which is not followed"), status
+        )
     with suppress(Faulted, httpx2.TransportError):
         body = await _body(response, 64 * 1024)
     try:
@@ -407,9 +411,9 @@ def _object(body: bytes, what: str) -> dict[str, Any]:
     try:
         said = decode(body)
     except ValueError as error:
-        raise useless(f"{what} is answered with no JSON: {_shown(str(error))}") from None
+        raise useless(f"{what} is not answered with JSON: {_shown(str(error))}") from None
     if not isinstance(said, dict):
-        raise useless(f"{what} is answered with {type(said).__name__}, an object was expected")
+        raise useless(f"{what}: expected an object as its answer, got {type(said).__name__}")
     return said
 
 

@@ -126,7 +126,7 @@ class Carrier:
 
     async def end(self, grace: float) -> None:
         """Accept no more calls, end the streams, and let other calls end within `grace` seconds. Their tasks go on."""
-        detail = "the gateway ends: ask again, and go on with streams by SubscribeToTask"
+        detail = "the gateway is stopping: ask again, and continue streams with SubscribeToTask"
         self._ending = Error(ErrorCode.UNAVAILABLE, detail, retryable=True)
         self._refuse(self._streams, self._ending)
         if self._admitted:
@@ -142,7 +142,7 @@ class Carrier:
         if self._ending is not None:
             raise _told(refused(self._ending))
         if self._admitted >= OPEN_MAX:
-            detail = f"{OPEN_MAX} calls are open, as many as may be at a time: wait for one of them to end"
+            detail = f"{OPEN_MAX} calls are open, the most at a time: wait for one of them to end"
             raise faulted(ErrorCode.QUOTA, detail, retryable=True)
         self._admitted += 1
         try:

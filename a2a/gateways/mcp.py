@@ -48,9 +48,9 @@ _AWAY_AFTER = 10.0
 _LISTS_WITHIN = 2.0
 """Seconds in which the coordinator says who is there: hosts ask for the tools at their start, and do not wait."""
 _INSTRUCTIONS = """\
-Each tool but get_task and answer_task has an agent do a task, which goes on by itself until it ends. A result may say \
-that the task still works, and its id: call get_task with that, and do not call the tool again, which begins another \
-task. A task may ask something: put that to the user, and call answer_task."""
+Each tool except get_task and answer_task has an agent do a task, which continues by itself until it ends. A result \
+may say that the task still works, and name its id: call get_task with that id, and do not call the tool again, which \
+would begin another task. A task may ask something: put the question to the user, and call answer_task."""
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class ToolServer:
             await self._entered.wait()
             tools = tools_of(await self._client.find(), self._skills)
         if scope.cancelled_caught:
-            logger.warning("%s has not answered: the tools are those that were known last", self._url)
+            logger.warning("%s has not answered: the tools are the last known ones", self._url)
         return ListToolsResult(tools=[*(tool.shown for tool in tools.values()), *STANDING])
 
     # Calls ------------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class ToolServer:
             await self._entered.wait()
             tool = self._tools.get(params.name) or await self._found(params.name)
             return await self._delegated(str(ctx.request_id), tool, tool.input_of(arguments), key), tool
-        raise _Told(f"no coordinator answers at {self._url}, for {_AWAY_AFTER:g} s: {kept}. The user may start it.")
+        raise _Told(f"no coordinator has answered at {self._url} for {_AWAY_AFTER:g} s: {kept}. The user may start it.")
 
     async def _found(self, name: str) -> SkillTool:
         """Return a tool that was missing when agents last changed; the coordinator has the last word."""
@@ -216,7 +216,7 @@ class ToolServer:
         if name not in tools:
             agents = ", ".join(agent.agent_id for agent in found if agent.status == "ready") or "none"
             there = f"Agents: {agents}; their tools: {', '.join(tools) or 'none'}"
-            raise _Told(f"no agent that is there offers {name}, nothing was begun. {there}")
+            raise _Told(f"no connected agent offers {name}, and nothing was begun. {there}")
         return tools[name]
 
     async def _delegated(self, request: str, tool: SkillTool, value: Any, key: str | None) -> str:
@@ -242,7 +242,7 @@ class ToolServer:
                     async with call.again() as handle:
                         await handle.cancel(reason)
         except A2AError as error:
-            logger.info("%s is not cancelled: %s", call.task, error)
+            logger.info("%s could not be cancelled: %s", call.task, error)
         else:
             if scope.cancelled_caught:
                 logger.warning("%s may go on: the coordinator at %s has not answered", call.task, self._url)
@@ -283,7 +283,7 @@ class ToolServer:
             case "failed" | "rejected" | "canceled" as ended:
                 detail = (metadata.get("error") or {}).get("detail") or metadata.get("detail", "")
                 reason = detail or metadata.get("reason") or "nobody said why"
-                return failure(f"{task} is {ended}: {reason}\nHow it came to that: {self._typed(f'task show {task}')}")
+                return failure(f"{task} is {ended}: {reason}\nWhat led to it: {self._typed(f'task show {task}')}")
             case "reported":
                 how = f"somebody has to accept it: {self._typed(f'task confirm {task}')}"
                 note = f"{task} has a result that does not count yet, {how}"
@@ -313,7 +313,7 @@ class ToolServer:
         asked = _open_ask((await self._client.get(task))["metadata"])
         if asked is None or number not in (None, asked["askNo"]):
             if number is None:
-                raise _Told(f"{task} asks nothing: call get_task to see how it stands")
+                raise _Told(f"{task} has no open question: call get_task to see its state")
             return  # somebody else was faster
         try:
             await self._client.answer(task, asked["askNo"], Question(asked["question"]).answer_of(given))
@@ -332,7 +332,7 @@ class ToolServer:
         state = metadata.get("state", "unknown")
         how = "it is queued until an agent is free for it" if state == "queued" else "it is at work"
         if not self._client.link.session.is_open:
-            how = f"the coordinator at {self._url} is away, and the task goes on when it is back"
+            how = f"the coordinator at {self._url} is away, and the task continues when it is back"
         return notice(task, state, f"{task} has no result yet: {how}. Call get_task with task {task} to wait for it.")
 
 

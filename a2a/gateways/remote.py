@@ -138,7 +138,7 @@ class RemoteAgent(Agent):
                     log.warning("the card at %s has changed: %s", self.caller.asked, ", ".join(self.skills))
                     await self.update()
             except (ValueError, Unanswered, Faulted, A2AError) as error:
-                log.warning("the card at %s is not renewed: %s", self.caller.asked, error)
+                log.warning("the card at %s could not be renewed: %s", self.caller.asked, error)
 
 
 def _skill_cards(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -149,7 +149,7 @@ def _skill_cards(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         said = _object(one)
         skill_id, name = _text(said.get("id")), _text(said.get("name"))
         if not 0 < len(skill_id) <= 128:
-            raise ValueError(f"the id of a skill has 1 to 128 characters, the card names {skill_id[:150]!r}")
+            raise ValueError(f"expected ids of skills with 1 to 128 characters in the card, got {skill_id[:150]!r}")
         modes = {
             here: _texts(said.get(here)) or _texts(card.get(default)) or ["text/plain"]
             for here, default in (("inputModes", "defaultInputModes"), ("outputModes", "defaultOutputModes"))
@@ -235,7 +235,7 @@ class _Errand:
             if state == "TASK_STATE_INPUT_REQUIRED":
                 self._pending = await self._answer(found)
             elif state == "TASK_STATE_AUTH_REQUIRED":
-                detail = f"the remote agent wants to be authorised, which nobody can do from here: {words}"
+                detail = f"the remote agent asks for authorisation, which nobody here can give: {words}"
                 raise AttemptFailed(detail, code="auth_required")
             else:
                 name = state.removeprefix("TASK_STATE_").lower()
@@ -456,7 +456,7 @@ class _Errand:
             if self._irreversible or self._lost > 1:
                 detail = f"the remote agent has lost its task: {error}"
                 raise AttemptFailed(detail, code="remote_lost", retryable=not self._irreversible)
-            log.warning("task %s: %s lost its task, and is sent the message again", self._task.id, self._at)
+            log.warning("task %s: %s lost its task and is sent the message again", self._task.id, self._at)
             self._pending = await self._first()
         elif code == _UNSUPPORTED:
             self._streams = False  # no streams, or the task has ended: a look will tell
@@ -531,7 +531,7 @@ def _value(parts: Any) -> Any:
     if not parts:
         return None
     if not are_parts(parts):
-        raise AttemptFailed("the remote agent's result is no list of A2A's parts", code="bad_answer")
+        raise AttemptFailed("the remote agent's result is not a list of A2A parts", code="bad_answer")
     try:
         return artifacts_value([{"name": "result", "parts": parts}])
     except UNREADABLE as error:

@@ -152,7 +152,7 @@ def _check_callers(clients: Mapping[str, Client]) -> None:
         raise ValueError("expected a caller, got none")
     for caller in clients:
         if _CALLER.fullmatch(caller) is None:
-            raise ValueError(f"a caller is named by small letters, digits, . and -, got {caller!r}")
+            raise ValueError(f"expected a caller named by lower-case letters, digits, . and -, got {caller!r}")
 
 
 def _check_tokens(tokens: Mapping[str, tuple[str, Path]]) -> None:

@@ -59,7 +59,7 @@ STANDING = [
     Tool(
         name="get_task",
         title="Wait for a task",
-        description="Wait for a task that an earlier call named, and return its result, or that it still works.",
+        description="Wait for a task that an earlier call named, and return its result, or say that it still works.",
         input_schema={"type": "object", "properties": {"task": _TASK}, "required": ["task"]},
         annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     ),
@@ -71,7 +71,7 @@ STANDING = [
             "type": "object",
             "properties": {
                 "task": _TASK,
-                "answer": {"type": "string", "description": "One of the options where there are some; else a text."},
+                "answer": {"type": "string", "description": "One of the options if there are any; else a text."},
             },
             "required": ["task", "answer"],
         },
@@ -255,7 +255,7 @@ def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallTo
 def text_of(value: Any) -> str:
     """Return a value as a model reads it: a text unchanged, anything else as JSON."""
     if isinstance(value, bytes):
-        return f"{len(value)} bytes, which are no text"
+        return f"{len(value)} bytes, which are not text"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -178,7 +178,7 @@ def test_told_to_end_it_ends_in_order_whoever_waits(world: World) -> None:
         next(coming)
         world.until("begun")
         world.gateway.popen.send_signal(signal.SIGTERM)
-        assert "the gateway ends" in list(coming)[-1][1]["error"]["message"]
+        assert "the gateway is stopping" in list(coming)[-1][1]["error"]["message"]
     (world.home / "go").touch()  # within the grace
     assert first.get(timeout=BOUND)["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
     assert world.gateway.popen.wait(BOUND) == 0

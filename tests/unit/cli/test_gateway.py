@@ -21,7 +21,7 @@ import pytest
         (("--listen", "127.0.0.1:0", "--grace", "-1"), "--grace"),
         (
             ("--listen", "127.0.0.1:0", "--caller", "A/B"),
-            "a caller is named by small letters, digits, . and -, got 'A/B'",
+            "expected a caller named by lower-case letters, digits, . and -, got 'A/B'",
         ),
         (
             ("--listen", "127.0.0.1:0", "--caller", "alice", "--bearer-file", "none"),

@@ -72,7 +72,7 @@ def test_the_first_interface_that_is_spoken_here_is_taken():
 @pytest.mark.parametrize(
     ("url", "options", "words"),
     [
-        ("https://other/rpc", {}, "another host, other: --allow-host other lets it"),
+        ("https://other/rpc", {}, "another host, other: --allow-host other allows it"),
         ("http://h/rpc", {}, "from https to http"),
         ("http://u:p@h/rpc", {}, "without a user"),
     ],
@@ -242,12 +242,12 @@ async def test_nobody_there_has_done_nothing():
 @pytest.mark.parametrize(
     ("wrong", "code", "words"),
     [
-        (302, -32600, r"leads to http://127\.0\.0\.2/, where nothing is sent"),
+        (302, -32600, r"redirects to http://127\.0\.0\.2/, which is not followed"),
         (401, -32600, "is answered with 401: no"),
         (404, -32600, "is answered with 404: no"),
         (500, -32603, "is answered with 500: no"),
-        ("nonsense", -32006, "is answered with no JSON"),
-        ("gzip", -32006, "is answered in gzip"),
+        ("nonsense", -32006, "is not answered with JSON"),
+        ("gzip", -32006, "is answered in the encoding gzip"),
         ((-32001, "no such"), -32001, "no such"),
     ],
 )

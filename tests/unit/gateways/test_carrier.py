@@ -149,17 +149,17 @@ async def test_at_the_end_streams_end_and_others_have_a_while(helper, say, gate,
             carrier, waiting, events = await both_open(running.client, say("wait", "m1"), gate)
             assert carrier.is_open
             ending = asyncio.create_task(carrier.end(BOUND if comes_in_time else 0.05))
-            with pytest.raises(Faulted, match="the gateway ends"):
+            with pytest.raises(Faulted, match="the gateway is stopping"):
                 async for _ in events:
                     pass
-            with pytest.raises(Faulted, match="the gateway ends"):
+            with pytest.raises(Faulted, match="the gateway is stopping"):
                 await carrier.answer(called("ListTasks", {}))
             assert not carrier.is_open, "who spreads requests has to send them elsewhere"
             if comes_in_time:
                 gate.open.set()
                 assert state_of(await waiting) == "TASK_STATE_COMPLETED"
             else:
-                with pytest.raises(Faulted, match="the gateway ends"):
+                with pytest.raises(Faulted, match="the gateway is stopping"):
                     await waiting
                 gate.open.set()
             await ending

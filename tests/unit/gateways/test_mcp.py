@@ -102,7 +102,7 @@ async def test_only_skills_that_were_chosen_are_tools(helper):
     async with served(helper, skills=["echo"]) as here:
         assert await names(here.host) == ["echo", "get_task", "answer_task"]
         refused = await here.call("count_words", {"text": "x"})
-        assert refused.is_error and "no agent that is there offers count_words" in text(refused)
+        assert refused.is_error and "no connected agent offers count_words" in text(refused)
         assert "Agents: helper; their tools: echo" in text(refused)
 
 
@@ -258,7 +258,7 @@ async def test_without_forms_a_question_is_told_and_answer_task_answers_it(helpe
         assert wrong.is_error and "expected one of yes, no, got 'perhaps'" in text(wrong)
         assert text(await here.call("answer_task", {"task": task, "answer": "no"})) == "false"
         late = await here.call("answer_task", {"task": task, "answer": "no"})
-        assert late.is_error and f"{task} asks nothing" in text(late)
+        assert late.is_error and f"{task} has no open question" in text(late)
 
 
 async def test_an_operator_accepts_where_that_is_wanted(helper):
@@ -276,7 +276,7 @@ async def test_a_coordinator_that_is_away_is_told_within_a_bound(monkeypatch):
         async with hosted(ToolServer(nowhere, "ws://127.0.0.1:9")) as host:
             assert await names(host) == ["get_task", "answer_task"]
             away = await host.call_tool("count_words", {"text": "x"})
-            assert away.is_error and "no coordinator answers at ws://127.0.0.1:9" in text(away)
+            assert away.is_error and "no coordinator has answered at ws://127.0.0.1:9" in text(away)
             assert "nothing was begun" in text(away)
             assert "call again with the same key" in text(await host.call_tool("count_words", {}, meta={KEY: "k"}))
             assert "call again" in text(await host.call_tool("get_task", {"task": "main-1"}))
@@ -323,7 +323,7 @@ async def test_a_wait_that_ends_while_the_coordinator_is_away_says_so(helper, mo
         monkeypatch.setattr(link, "_dial", nobody)
         link._transport.abort()
         told = await here.call("get_task", {"task": "main-1"})
-        assert "the coordinator at ws://here is away, and the task goes on" in text(told)
+        assert "the coordinator at ws://here is away, and the task continues" in text(told)
 
 
 async def test_a_form_that_comes_back_as_none_is_told_as_a_question(helper):

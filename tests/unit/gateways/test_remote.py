@@ -145,7 +145,7 @@ async def test_it_fails_as_the_remote_says_and_is_not_tried_again(state: str):
 async def test_who_wants_to_authorise_is_told_of():
     async with reach() as here:
         here.far.does = lambda task, message: here.far.turn(task, "AUTH_REQUIRED", "log in at x")
-        assert "authorised, which nobody can do from here: log in at x" in str(await here.failure())
+        assert "authorisation, which nobody here can give: log in at x" in str(await here.failure())
 
 
 async def test_what_the_remote_says_meanwhile_is_told_as_a_note():
@@ -346,7 +346,7 @@ async def test_a_message_that_is_refused_is_not_sent_again(wrong: Any):
         ({}, "expected a task, a message or an update, got nothing"),
         ({"task": {"contextId": "c"}}, "expected a task, a message or an update, got task"),
         ({"message": {"messageId": "m"}}, "expected the parts of a message"),
-        ({"message": {"parts": [{"words": "x"}]}}, "is no list of A2A's parts"),
+        ({"message": {"parts": [{"words": "x"}]}}, "is not a list of A2A parts"),
     ],
 )
 async def test_an_answer_of_another_form_ends_the_task(answer: Any, words: str):

@@ -175,8 +175,10 @@ async def test_at_the_end_who_waits_is_told_and_the_address_is_free(helper, say,
                 await gate.begun.wait()
             answered, stream = await sent, await streamed
             assert (answered.status_code, answered.headers["Retry-After"]) == (503, "1")
-            assert "the gateway ends" in answered.text
-            assert stream.status_code == 200 and "event: error" in stream.text and "the gateway ends" in stream.text
+            assert "the gateway is stopping" in answered.text
+            assert (
+                stream.status_code == 200 and "event: error" in stream.text and "the gateway is stopping" in stream.text
+            )
             with pytest.raises(httpx2.ConnectError):
                 await caller.get("/tasks")
             gate.open.set()

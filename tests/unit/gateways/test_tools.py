@@ -152,7 +152,7 @@ def test_a_result_is_a_text_as_it_is_or_json() -> None:
     assert text(outcome("main-1", "plain", None, whole)) == "plain"
     assert outcome("main-1", "plain", None, whole).structured_content is None
     assert text(outcome("main-1", {"wörter": 6}, None, whole)) == '{"wörter": 6}'
-    assert text_of(b"\xff\x00") == "2 bytes, which are no text"
+    assert text_of(b"\xff\x00") == "2 bytes, which are not text"
 
 
 def test_a_result_that_is_not_what_its_card_says_is_told() -> None:
