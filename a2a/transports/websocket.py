@@ -223,7 +223,7 @@ async def connect(
     except socket.gaierror as exc:
         raise ConnectError(f"the name {uri.host} is not known: {exc.strerror}") from exc
     except UnicodeError as exc:  # a part of the name is empty, or too long for any name
-        raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
+        raise ConnectError(f"the name {uri.host} is not valid: {exc}", is_final=True) from exc
     except SSLError as exc:
         hint = _what_to_do(exc, uri.host) if isinstance(exc, SSLCertVerificationError) else ""
         raise ConnectError(f"{url} could not be connected to securely: {exc}{hint}") from exc
@@ -248,7 +248,7 @@ def _what_to_do(error: SSLCertVerificationError, host: str) -> str:
         return _whom_to_trust()
     if error.verify_code in (_OVER, _NOT_YET):
         now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        return f"; the clock here says {now}: if that is right, who runs the coordinator renews what --tls-cert names"
+        return f"; the clock here says {now}: if that is right, have the coordinator's --tls-cert renewed"
     if error.verify_code in FOR_ANOTHER:
         return f"; connect to a name that it has, or have the coordinator's --tls-cert issued for {host} as well"
     return ""
@@ -258,13 +258,13 @@ def _whom_to_trust() -> str:
     """Return how to trust other issuers, or what is wrong with the file that names them: OpenSSL ignores a bad one."""
     named = os.environ.get("SSL_CERT_FILE")
     if not named:
-        return "; SSL_CERT_FILE names others to trust"
+        return "; SSL_CERT_FILE can name other issuers to trust"
     try:
         with open(named, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - what ends it may be no path
             has_one = any("-----BEGIN " in line and "CERTIFICATE-----" in line for line in file)
     except (OSError, ValueError) as exc:
         return f"; SSL_CERT_FILE names {named}, which cannot be read: {getattr(exc, 'strerror', None) or exc}"
-    lacks = "by whom it is not issued" if has_one else "which holds no certificate"
+    lacks = "which does not have its issuer" if has_one else "which holds no certificate"
     return f"; SSL_CERT_FILE names {named}, {lacks}"
 
 
@@ -452,7 +452,7 @@ class _ClientHandshake(asyncio.Protocol):
             return  # the caller was cancelled in this turn of the loop, and aborts the connection in the next one
         if self._protocol.handshake_exc is not None and (spoken := self._spoken(self._protocol.handshake_exc)):
             self._is_final = True
-            self._fail(f"speaks {', '.join(spoken)}, and was asked for {', '.join(self._offered)}")
+            self._fail(f"speaks {', '.join(spoken)}, but was asked for {', '.join(self._offered)}")
         elif self._protocol.handshake_exc is not None:
             self._is_stranger = not _is_refusal(self._protocol.handshake_exc)
             self._fail(_explain(self._protocol.handshake_exc) if self._head else self._silence())
@@ -460,7 +460,7 @@ class _ClientHandshake(asyncio.Protocol):
             return
         elif self._protocol.subprotocol is None:
             self._is_stranger = True
-            self._fail("answered without naming a subprotocol: it is no a2a coordinator")
+            self._fail("answered without naming a subprotocol: it is not an a2a coordinator")
         else:
             connection = WebSocketConnection(self._transport, self._protocol, self._receiver, self._settings)
             self._transport.set_protocol(connection)
@@ -476,7 +476,7 @@ class _ClientHandshake(asyncio.Protocol):
 
     def _silence(self) -> str:
         """Return what a connection that ended without a byte may mean, to follow the URL in a sentence."""
-        silence = "did not answer as a coordinator does: it ended the connection without a word"
+        silence = "did not answer as a coordinator does: it ended the connection without an answer"
         # A coordinator with TLS ends a connection that does not begin with it.
         return silence if self._is_secure else f"{silence}; one with TLS would be at wss{self._url[len('ws') :]}"
 

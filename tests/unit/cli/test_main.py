@@ -93,7 +93,7 @@ def test_a_name_that_no_machine_can_have_is_told_without_another_try(command: An
     for name in ("a" * 64, "a..b"):
         done = command("task", "ls", "--url", f"ws://{name}:7420")
         assert done.code == 3
-        assert done.err.startswith(f"a2a: the name {name} cannot be one: ")
+        assert done.err.startswith(f"a2a: the name {name} is not valid: ")
 
 
 def test_an_unknown_command_is_a_usage_error(command: Any) -> None:

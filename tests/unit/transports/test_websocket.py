@@ -358,7 +358,9 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secured, make_re
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     recorder = make_recorder()
     async with secured("127.0.0.1") as listener:
-        with pytest.raises(ConnectError, match=r"could not be connected to securely: .*; SSL_CERT_FILE names others"):
+        with pytest.raises(
+            ConnectError, match=r"could not be connected to securely: .*; SSL_CERT_FILE can name other issuers"
+        ):
             await connect(listener.url, recorder)
         assert listener.recorders == []
     assert recorder.calls == []
@@ -369,7 +371,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secured, make_re
     [
         (None, "which cannot be read: No such file or directory"),
         ("-----BEGIN PRIVATE KEY-----\n", "which holds no certificate"),
-        (trustme.CA().cert_pem.bytes().decode(), "by whom it is not issued"),
+        (trustme.CA().cert_pem.bytes().decode(), "which does not have its issuer"),
     ],
     ids=["no file", "a key", "somebody else"],
 )
@@ -405,9 +407,7 @@ async def test_of_a_certificate_whose_time_is_over_or_to_come_the_clock_is_named
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     dates = {"not_before": now + timedelta(days=begins), "not_after": now + timedelta(days=ends)}
     authority.issue_cert("127.0.0.1", **dates).configure_cert(context)
-    words = (
-        rf"{why} .*; the clock here says 20.* UTC: if that is right, who runs the coordinator renews what --tls-cert"
-    )
+    words = rf"{why} .*; the clock here says 20.* UTC: if that is right, have the coordinator's --tls-cert renewed"
     async with listening(ssl=context) as listener:
         with pytest.raises(ConnectError, match=words):
             await connect(listener.url, make_recorder(), ssl=trusting)
@@ -418,7 +418,7 @@ async def test_those_to_trust_are_read_at_each_connection(secured, authority, ma
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     trustme.CA().cert_pem.write_to_path(str(trusted))
     async with secured("127.0.0.1") as listener:
-        with pytest.raises(ConnectError, match="by whom it is not issued"):
+        with pytest.raises(ConnectError, match="which does not have its issuer"):
             await connect(listener.url, make_recorder())
         authority.cert_pem.write_to_path(str(trusted))
         recorder = make_recorder()
@@ -443,7 +443,7 @@ async def test_a_coordinator_that_speaks_no_encoding_that_was_offered_is_not_tri
     async with listening() as listener:
         with pytest.raises(ConnectError) as refused:
             await connect(listener.url, recorder, subprotocols=["a2a.coord+cbor", "chat"])
-    says = f"{listener.url} speaks {MSGPACK}, {JSON}, and was asked for a2a.coord+cbor, chat"
+    says = f"{listener.url} speaks {MSGPACK}, {JSON}, but was asked for a2a.coord+cbor, chat"
     assert (str(refused.value), refused.value.is_final) == (says, True)
     assert recorder.calls == []
 
@@ -495,7 +495,7 @@ async def plain_server(answer):
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer as a coordinator does"),
         (
             b"",
-            "did not answer as a coordinator does: it ended the connection without a word; one with TLS would be at ws",
+            "did not answer as a coordinator does: it ended the connection without an answer; one with TLS would be at",
         ),
     ],
 )
@@ -633,6 +633,6 @@ async def test_a_server_of_websockets_that_names_no_subprotocol_is_not_ours(make
 
     recorder = make_recorder()
     async with websockets.asyncio.server.serve(wait, "127.0.0.1", 0) as server:
-        with pytest.raises(ConnectError, match="no a2a coordinator"):
+        with pytest.raises(ConnectError, match="not an a2a coordinator"):
             await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", recorder)
     assert recorder.calls == []
