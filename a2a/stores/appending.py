@@ -24,7 +24,7 @@ def end_after(end: int, entries: Sequence[Entry], expected: int) -> int:
         StoreConflict: the append expected another end, or its entries do not follow this end without a gap.
     """
     if expected != end:
-        raise StoreConflict(f"the append expected the log to end at {expected}, it ends at {end}")
+        raise StoreConflict(f"the append expected the log to end at {expected}, but it ends at {end}")
     for entry in entries:
         end += 1
         if entry.lsn != end:

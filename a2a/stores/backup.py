@@ -72,8 +72,8 @@ def backup(ledger: Path, to: Path) -> Backup:
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         raise StoreError(
-            f"{new} or {new.name}.blobs is there already: of a backup that is under way, or of one that was killed;"
-            " remove both in that case"
+            f"{new} or {new.name}.blobs already exists: a backup is under way, or was killed; remove both if it was"
+            " killed"
         ) from None
     except OSError as exc:
         raise StoreError(f"{to}: the backup cannot be made: {exc.strerror}") from exc
@@ -104,7 +104,7 @@ def backup(ledger: Path, to: Path) -> Backup:
 def _refuse_what_is_there(to: Path) -> None:
     for suffix in _OF_A_LEDGER:
         if os.path.lexists(f"{to}{suffix}"):
-            raise StoreError(f"{to}{suffix} is there already; a backup goes where there is nothing of a ledger")
+            raise StoreError(f"{to}{suffix} already exists; name a place where there are no files of a ledger")
 
 
 def _copy_database(ledger: Path, new: Path) -> None:
@@ -120,10 +120,10 @@ def _copy_database(ledger: Path, new: Path) -> None:
             [(version,)] = run(source, "get_version")
         except sqlite3.DatabaseError as exc:
             if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
-                raise StoreError(f"{ledger}: expected a ledger, this is none") from exc
+                raise StoreError(f"{ledger}: expected a ledger, this is not one") from exc
             raise
         if application not in LEDGERS:
-            raise StoreError(f"{ledger}: expected a ledger, this is none")
+            raise StoreError(f"{ledger}: expected a ledger, this is not one")
         if version > len(MIGRATIONS):  # nobody knows what else belongs to it
             raise too_new(ledger, version)
         target.executescript(QUERIES["configure_copy"])
@@ -153,9 +153,9 @@ def _check(ledger: Path, new: Path) -> int:
     try:
         return check(new)
     except StoreCorrupt as exc:
-        reason = str(exc).removeprefix(f"{new}: ").removesuffix("; it was left as it is")
+        reason = str(exc).removeprefix(f"{new}: ").removesuffix("; it was left unchanged")
         raise StoreCorrupt(
-            f"{ledger}: its copy is not sound, and was removed: {reason}; whether the ledger is, `a2a doctor --db` says"
+            f"{ledger}: its copy is not sound, and was removed: {reason}; `a2a doctor --db` says whether the ledger is"
         ) from exc
 
 

@@ -104,7 +104,7 @@ class BlobDirectory:
         except OSError as exc:
             raise StoreError(f"{path}: a large payload of this ledger cannot be read: {exc}") from exc
         if hashlib.sha256(data).digest() != digest:
-            raise StoreCorrupt(f"{path}: a large payload of this ledger is damaged, it is not what its name says")
+            raise StoreCorrupt(f"{path}: a large payload of this ledger is damaged: its name is not its hash")
         return data
 
     def check(self, digests: Iterable[bytes]) -> None:

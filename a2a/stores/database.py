@@ -134,18 +134,18 @@ def check(path: Path) -> int:
         StoreTooNew: a newer version wrote it.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
-        raise StoreCorrupt(f"{path}: expected a ledger, this is no file; it was left as it is")
+        raise StoreCorrupt(f"{path}: expected a ledger, this is not a file; it was left unchanged")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left as it is")
+            raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left unchanged")
     try:
         with closing(connect_reader(path)) as connection:
             return _check(connection, path)
     except UnicodeDecodeError as exc:  # from a name in the damaged schema, which SQLite quotes in its findings
-        raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc
+        raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left unchanged") from exc
     except sqlite3.Error as exc:
         if exc.sqlite_errorcode & 0xFF in _DAMAGED:
-            raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc
+            raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left unchanged") from exc
         raise
 
 
@@ -194,8 +194,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     if _mark(path) == _COPY and _has_log(path):
         # SQLite would replay this log into the copy, and bring back the old ledger, all of it or a part.
         raise StoreCorrupt(
-            f"{path}: this is a backup, and {path.name}-wal beside it is of the ledger that was here before, and would"
-            f" undo it; it was left as it is: move that one and {path.name}-shm away, with the ledger they belong to"
+            f"{path}: this is a backup, and {path.name}-wal beside it is of the ledger that was here before and would"
+            f" undo it; it was left unchanged: move it and {path.name}-shm away, with the ledger they belong to"
         )
     # Read-only for SQLite too: otherwise the last connection to close would write the log into the database.
     how = "mode=ro&immutable=1" if _is_put_away(path) else "mode=ro"
@@ -248,22 +248,22 @@ def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = T
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     [(application,)] = run(connection, "get_application")
     if application not in LEDGERS:
-        raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left as it is")
+        raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left unchanged")
     version = _version(connection)
     if version > len(MIGRATIONS):
         raise too_new(path, version)
     if version < 0:
-        raise StoreCorrupt(f"{path}: schema {version}, which there never was; it was left as it is")
+        raise StoreCorrupt(f"{path}: schema {version}, which never existed; it was left unchanged")
     for (table, column), since in _COLUMN_SINCE.items():
         # A version changed on the disk would rerun a migration, and one of them drops the archive.
         if ((column,) in run(connection, "list_columns", (table,))) is not (version >= since):
-            raise StoreCorrupt(f"{path}: it says schema {version}, and has other tables; it was left as it is")
+            raise StoreCorrupt(f"{path}: it says schema {version} but has other tables; it was left unchanged")
     findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
     if findings != ["ok"]:
-        raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left as it is")
+        raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left unchanged")
     [(count, end)] = run(connection, "check_log" if version >= _GROUPS_SINCE else "check_log_of_entries")
     if count != end:
-        raise StoreCorrupt(f"{path}: the log ends at entry {end} and has only {count} entries; it was left as it is")
+        raise StoreCorrupt(f"{path}: the log ends at entry {end} and has only {count} entries; it was left unchanged")
     return int(end)
 
 

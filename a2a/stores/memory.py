@@ -97,7 +97,7 @@ class MemoryStore(Store):
         self._require_sound()
         end = len(self.medium.log)
         if snapshot.lsn > end:
-            self._failure = StoreConflict(f"the snapshot reaches to entry {snapshot.lsn}, the log ends at {end}")
+            self._failure = StoreConflict(f"the snapshot reaches to entry {snapshot.lsn}, but the log ends at {end}")
             raise self._failure
         self.medium.snapshot = snapshot
 

@@ -50,7 +50,7 @@ class LedgerReader:
                 raise too_new(self.path, version)
             [(application,)] = self._run("get_application")
             if application not in LEDGERS:
-                raise StoreError(f"{self.path}: expected a ledger, this is none")
+                raise StoreError(f"{self.path}: expected a ledger, this is not one")
             if version < len(MIGRATIONS):
                 raise StoreTooOld(f"{self.path}: an older version wrote it; start a coordinator on it once")
             self._blobs = BlobDirectory.beside(self.path)
@@ -160,7 +160,7 @@ class LedgerReader:
     def _find_end(self) -> int:
         [(end,)] = self._run("find_end")
         if type(end) is not int:
-            raise StoreCorrupt(f"{self.path}: the log ends at {end!r}, which is no position")
+            raise StoreCorrupt(f"{self.path}: the log ends at {end!r}, which is not a position")
         return end
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:

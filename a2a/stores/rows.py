@@ -150,7 +150,7 @@ def entries_in(
         yield from entries_from(rows, after, upto, blobs, ledger)
         # A row whose position was changed on the disk may sort after the others; then `after` never reaches the end.
         if not rows or rows[-1][1] <= after:
-            raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing, and all behind it")
+            raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing, and so are all entries after it")
         after = rows[-1][1]
 
 

@@ -103,8 +103,8 @@ class SqliteStore(Store):
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # a write that fails would also fail all later ones
             raise StoreError(
-                f"{self.path}: the snapshot of record {snapshot.lsn} has {len(snapshot.body)} bytes, the file takes"
-                f" {_SNAPSHOT_MAX_BYTES}"
+                f"{self.path}: the snapshot of record {snapshot.lsn} has {len(snapshot.body)} bytes, but the"
+                f" file takes {_SNAPSHOT_MAX_BYTES}"
             )
         await self._write("save_snapshot", [(snapshot.lsn, snapshot.body)], reaches=snapshot.lsn)
 
@@ -285,7 +285,7 @@ class _OpenLedger:
             try:
                 return self.query("read_groups", {"after": after, "upto": upto, "limit": _PAGE_ROWS})
             except sqlite3.Error as exc:
-                raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
+                raise StoreError(f"{self.path}: could not read after entry {after}: {exc}") from exc
 
         return entries_in(page, after, upto, self.blobs, self.path)
 

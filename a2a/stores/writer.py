@@ -199,10 +199,10 @@ class GroupWriter:
                 self.end = end
                 committed, self._failure = len(good), conflict
             except sqlite3.IntegrityError as exc:
-                self._failure = StoreConflict(f"{self._path}: somebody else wrote behind entry {self.end}: {exc}")
+                self._failure = StoreConflict(f"{self._path}: somebody else wrote after entry {self.end}: {exc}")
                 self._failure.__cause__ = exc
             except Exception as exc:  # noqa: BLE001 - a thread that ends here would leave every caller waiting
-                self._failure = StoreError(f"{self._path}: could not write behind entry {self.end}: {exc}")
+                self._failure = StoreError(f"{self._path}: could not write after entry {self.end}: {exc}")
                 self._failure.__cause__ = exc
         return [(job.done, None if i < committed else self._failure) for i, job in enumerate(jobs)]
 
@@ -214,7 +214,7 @@ class GroupWriter:
                 if job.expected is not None:
                     end = end_after(end, job.entries, job.expected)
                 if job.reaches > end:
-                    raise StoreConflict(f"the snapshot reaches to entry {job.reaches}, the log ends at {end}")
+                    raise StoreConflict(f"the snapshot reaches to entry {job.reaches}, but the log ends at {end}")
             except StoreConflict as conflict:
                 return jobs[:i], end, conflict
         return jobs, end, None

@@ -405,9 +405,9 @@ def test_what_cannot_be_backed_up_is_told(command: Any, tmp_path: Path) -> None:
     assert command("coordinator", "backup", str(ledger), "").code == 2
     assert command("coordinator", "backup", str(ledger), str(tmp_path)).code == 2
     done = command("coordinator", "backup", str(ledger), str(to))
-    assert (done.code, done.out, done.err) == (1, "", f"a2a: {ledger}: expected a ledger, this is none\n")
+    assert (done.code, done.out, done.err) == (1, "", f"a2a: {ledger}: expected a ledger, this is not one\n")
     done = command("coordinator", "backup", str(ledger), str(ledger))
-    assert (done.code, f"{ledger} is there already" in done.err) == (1, True)
+    assert (done.code, f"{ledger} already exists" in done.err) == (1, True)
     assert list(tmp_path.iterdir()) == [ledger]
 
 

@@ -19,7 +19,7 @@ def test_entries_behind_the_end_move_it_by_their_number(make_entries, end, count
 @pytest.mark.parametrize("expected", [0, 2, 4])
 def test_another_end_than_the_expected_one_is_a_conflict_even_for_no_entries(make_entries, expected):
     for entries in ([], make_entries(expected + 1), make_entries(4)):
-        with pytest.raises(StoreConflict, match=f"expected the log to end at {expected}, it ends at 3"):
+        with pytest.raises(StoreConflict, match=f"expected the log to end at {expected}, but it ends at 3"):
             end_after(3, entries, expected)
 
 

@@ -239,12 +239,12 @@ def damage_a_blob(path: Path) -> None:
     ("change", "kind", "reason"),
     [
         (lambda path: set_version(path, 99), StoreTooNew, "with schema 99.*run that one again"),
-        (lambda path: set_application(path, 7), StoreError, "expected a ledger, this is none"),
-        (lambda path: path.write_text("no ledger, but quite a long text" * 99), StoreError, "this is none"),
+        (lambda path: set_application(path, 7), StoreError, "expected a ledger, this is not one"),
+        (lambda path: path.write_text("no ledger, but quite a long text" * 99), StoreError, "this is not one"),
         (lambda path: path.unlink(), StoreError, "there is no ledger"),
         (lose_an_entry, StoreCorrupt, "its copy is not sound, and was removed: the log ends at entry 4"),
         (lose_a_blob, StoreCorrupt, "a large payload of this ledger is missing"),
-        (damage_a_blob, StoreCorrupt, "it is not what its name says"),
+        (damage_a_blob, StoreCorrupt, "its name is not its hash"),
     ],
 )
 def test_what_cannot_be_copied_is_named_and_leaves_nothing(path, to, change, kind, reason):
@@ -259,7 +259,7 @@ def test_what_cannot_be_copied_is_named_and_leaves_nothing(path, to, change, kin
 def test_what_is_there_already_stays(path, to, suffix):
     there = Path(f"{to}{suffix}")
     there.symlink_to("nowhere")
-    with pytest.raises(StoreError, match=f"{there} is there already"):
+    with pytest.raises(StoreError, match=f"{there} already exists"):
         backup(path, to)
     assert list(to.parent.iterdir()) == [there]
 
@@ -268,7 +268,7 @@ def test_what_is_there_already_stays(path, to, suffix):
 def test_a_backup_under_way_is_not_disturbed(path, to, suffix):
     new = Path(f"{to}{suffix}")
     new.write_bytes(b"half of it")
-    with pytest.raises(StoreError, match="of a backup that is under way, or of one that was killed"):
+    with pytest.raises(StoreError, match="a backup is under way, or was killed"):
         backup(path, to)
     assert list(to.parent.iterdir()) == [new]
     assert new.read_bytes() == b"half of it"
@@ -276,7 +276,7 @@ def test_a_backup_under_way_is_not_disturbed(path, to, suffix):
 
 def test_who_comes_meanwhile_keeps_the_place(path, to, monkeypatch):
     monkeypatch.setattr(backup_module, "sync", lambda *_: to.write_text("of somebody else"))
-    with pytest.raises(StoreError, match=f"{to} is there already"):
+    with pytest.raises(StoreError, match=f"{to} already exists"):
         backup(path, to)
     assert list(to.parent.iterdir()) == [to]
     assert to.read_text() == "of somebody else"

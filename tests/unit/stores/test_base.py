@@ -184,7 +184,7 @@ async def test_a_batch_changed_after_the_call_is_stored_as_it_was(store, append,
 @pytest.mark.parametrize("expected", [0, 1, 3])
 async def test_an_append_that_expects_another_end_is_a_conflict(store, append, make_entries, expected):
     await append(store, make_entries(1, 2), 0)
-    with pytest.raises(StoreConflict, match=f"expected the log to end at {expected}, it ends at 2"):
+    with pytest.raises(StoreConflict, match=f"expected the log to end at {expected}, but it ends at 2"):
         await append(store, make_entries(expected + 1), expected)
     assert list(store.read()) == make_entries(1, 2)
 
@@ -242,7 +242,7 @@ async def test_a_snapshot_may_reach_to_an_entry_that_is_still_queued(store, make
 
 async def test_a_snapshot_ahead_of_the_log_is_a_conflict(store, append, make_entries):
     await append(store, make_entries(1), 0)
-    with pytest.raises(StoreConflict, match="reaches to entry 2, the log ends at 1"):
+    with pytest.raises(StoreConflict, match="reaches to entry 2, but the log ends at 1"):
         await store.save_snapshot(Snapshot(2, b"state"))
     assert await store.load_snapshot() is None
     with pytest.raises(StoreConflict):

@@ -108,7 +108,7 @@ def test_blobs_are_copied_as_they_are_put(blobs, path, tmp_path, monkeypatch):
     assert [file.relative_to(copy._path) for file in files_in(copy._path)] == [Path(NAME[:2], NAME)]
     assert copy.get(DIGEST) == DATA
     (path / NAME[:2] / NAME).write_bytes(b"damaged")
-    with pytest.raises(StoreCorrupt, match="it is not what its name says"):
+    with pytest.raises(StoreCorrupt, match="its name is not its hash"):
         reopened(tmp_path / "another.blobs").copy(blobs, [DIGEST])
     assert files_in(tmp_path / "another.blobs") == []
 

@@ -279,7 +279,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(path):
     os.mkfifo(path)
     other = os.open(path, os.O_RDWR)
     os.write(other, b"what is waited for, if anything is")
-    with pytest.raises(StoreCorrupt, match="expected a ledger, this is no file"):
+    with pytest.raises(StoreCorrupt, match="expected a ledger, this is not a file"):
         check(path)
     os.close(other)
 
@@ -452,14 +452,14 @@ def test_a_ledger_with_one_index_of_all_keys_has_each_task_found_by_its_key(path
 def test_a_version_that_never_was_is_damage(filled):
     path = filled(1)
     edit(path, "PRAGMA user_version = -3")
-    refused(path, StoreCorrupt, "schema -3, which there never was")
+    refused(path, StoreCorrupt, "schema -3, which never existed")
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3, 4, 6])
 def test_a_version_that_the_tables_are_not_of_is_damage_and_migrates_nothing(filled, version):
     path = filled(1)
     edit(path, f"PRAGMA user_version = {version}")
-    refused(path, StoreCorrupt, f"it says schema {version}, and has other tables")
+    refused(path, StoreCorrupt, f"it says schema {version} but has other tables")
 
 
 def test_a_migration_runs_once(filled, monkeypatch):

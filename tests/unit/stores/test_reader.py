@@ -148,7 +148,7 @@ async def test_a_log_whose_end_was_changed_on_the_disk_says_so(path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE log SET last = x'ff'")
         connection.commit()
-    with pytest.raises(StoreCorrupt, match=r"the log ends at b'\\xff', which is no position"):
+    with pytest.raises(StoreCorrupt, match=r"the log ends at b'\\xff', which is not a position"):
         LedgerReader(path)
 
 
@@ -160,5 +160,5 @@ def test_a_file_of_something_else_is_not_read(tmp_path):
 
 def test_an_empty_file_is_no_ledger(tmp_path):
     (tmp_path / "empty.db").touch()
-    with pytest.raises(StoreError, match="expected a ledger, this is none"):
+    with pytest.raises(StoreError, match="expected a ledger, this is not one"):
         LedgerReader(tmp_path / "empty.db")

@@ -68,7 +68,7 @@ def test_rows_follow_each_other(blobs, make_entries):
 def test_a_row_that_was_moved_behind_the_others_is_missed_once(blobs, make_entries):
     [group] = to_rows(make_entries(1, 3), [], blobs)[0]
     pages = iter([[group]] * 3)
-    with pytest.raises(StoreCorrupt, match="entry 4 is missing, and all behind it"):
+    with pytest.raises(StoreCorrupt, match="entry 4 is missing, and so are all entries after it"):
         list(entries_in(lambda after: next(pages), 0, 6, blobs, LEDGER))
     assert len(list(pages)) == 1
 

@@ -185,7 +185,7 @@ async def test_a_snapshot_that_is_too_large_for_the_file_is_refused_and_nothing_
     monkeypatch.setattr("a2a.stores.sqlite._SNAPSHOT_MAX_BYTES", 4)
     await append(store, make_entries(1), 0)
     await store.save_snapshot(Snapshot(1, b"1234"))
-    with pytest.raises(StoreError, match="the snapshot of record 1 has 5 bytes, the file takes 4"):
+    with pytest.raises(StoreError, match="the snapshot of record 1 has 5 bytes, but the file takes 4"):
         await store.save_snapshot(Snapshot(1, b"12345"))
     assert await store.load_snapshot() == Snapshot(1, b"1234")
     await append(store, make_entries(2), 1)
@@ -264,7 +264,7 @@ async def test_a_disk_that_fails_is_an_error_of_the_store_and_disturbs_nobody_el
     await append(store, make_entries(1), 0)
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "run", fail)
-        with pytest.raises(StoreError, match="could not read behind entry 0: disk I/O error"):
+        with pytest.raises(StoreError, match="could not read after entry 0: disk I/O error"):
             list(store.read())
         with pytest.raises(StoreError, match=f"{store.path}: disk I/O error"):
             await store.load_snapshot()
@@ -281,7 +281,7 @@ async def test_a_payload_the_disk_has_no_room_for_fails_its_batch_and_is_named_b
     await append(store, make_entries(1), 0)
     with monkeypatch.context() as patch:
         patch.setattr(blobs, "sync", full)
-        with pytest.raises(StoreError, match=f"{store.path}: could not write behind entry 1: .*No space left"):
+        with pytest.raises(StoreError, match=f"{store.path}: could not write after entry 1: .*No space left"):
             await append(store, make_entries(2, payload=LARGE), 1)
     assert list(store.read()) == make_entries(1)
     assert list(blobs_in(path)) == []
@@ -292,7 +292,7 @@ async def test_entries_and_what_is_archived_with_them_are_there_together_or_not_
 ):
     await append(store, make_entries(1), 0)
     unwritable = ArchivedTask("t1", "s", "k", "completed", 2**64, b"body", 1)  # beyond what a column holds
-    with pytest.raises(StoreError, match=f"{path}: could not write behind entry 1"):
+    with pytest.raises(StoreError, match=f"{path}: could not write after entry 1"):
         await append(store, make_entries(2), 1, [unwritable])
     assert list(store.read()) == make_entries(1)
     await store.aclose()

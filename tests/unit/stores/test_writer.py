@@ -266,7 +266,7 @@ async def test_a_snapshot_ahead_of_the_log_stops_it(ledger, make_entries):
         outcomes = [ledger.snapshot(1), ledger.put(make_entries(1), 0)]
     early, late = await all_of(*outcomes)
     assert isinstance(early, StoreConflict)
-    assert "reaches to entry 1, the log ends at 0" in str(early)
+    assert "reaches to entry 1, but the log ends at 0" in str(early)
     assert late is early
     assert ledger.query("SELECT lsn FROM snapshot") == []
 
@@ -278,7 +278,7 @@ async def test_a_full_disk_fails_the_group_and_everything_behind_it(shut, monkey
     assert await all_of(shut.put(make_entries(1), 0)) == [None]
     [full] = await all_of(shut.put(make_entries(2, 40, payload=b"x" * 20_000), 1))
     assert type(full) is StoreError
-    assert str(full).startswith(f"{shut.path}: could not write behind entry 1: ") and "full" in str(full)
+    assert str(full).startswith(f"{shut.path}: could not write after entry 1: ") and "full" in str(full)
     assert isinstance(full.__cause__, sqlite3.OperationalError)
     assert await all_of(shut.put(make_entries(2), 1), shut.snapshot(1)) == [full, full]
     assert (shut.entries, shut.writer.commits) == ([1], 1)
@@ -287,7 +287,7 @@ async def test_a_full_disk_fails_the_group_and_everything_behind_it(shut, monkey
 
 async def test_an_entry_that_cannot_be_stored_fails_its_batch_and_not_the_thread(ledger, make_entries):
     [error] = await all_of(ledger.put([*make_entries(1), *make_entries(2, task="\ud800")], 0))
-    assert str(error).startswith(f"{ledger.path}: could not write behind entry 0: ")
+    assert str(error).startswith(f"{ledger.path}: could not write after entry 0: ")
     assert await all_of(ledger.put(make_entries(1), 0)) == [error]
     assert ledger.entries == []
     with ledger.outsider() as outsider:
@@ -301,7 +301,7 @@ async def test_an_entry_somebody_else_wrote_is_a_conflict(ledger, make_entries):
         outsider.execute("INSERT INTO log VALUES (2, 2, x'90', x'')")
     [error] = await all_of(ledger.put(make_entries(2), 1))
     assert type(error) is StoreConflict
-    assert f"{ledger.path}: somebody else wrote behind entry 1" in str(error)
+    assert f"{ledger.path}: somebody else wrote after entry 1" in str(error)
 
 
 # --- beginning and end
