@@ -252,7 +252,7 @@ class Course:
         """Advance the time by this many milliseconds."""
         self._require_open()
         if asyncio.get_running_loop() is not self._loop:
-            raise LocalProtocolError("advance: the squad is in another event loop than the one that runs here")
+            raise LocalProtocolError("advance: the squad is in an event loop other than this one")
         async with self._turn:
             if self._server.clock() + ms > NUMBER_MAX:
                 raise ValueError(f"seconds: expected a time that ends before {NUMBER_MAX} ms, {ms} ms go beyond it")
@@ -268,7 +268,7 @@ class Course:
 
     def _require_open(self) -> None:
         if not self._server.is_open:
-            raise LocalProtocolError("advance: the squad's block is over, no time goes on in it")
+            raise LocalProtocolError("advance: the squad's block has ended, and its time with it")
 
     async def _go(self, end: int) -> None:
         await self._settle()
@@ -363,7 +363,7 @@ class Course:
             away = self._away()
             if away:
                 if loop.time() >= away_until:
-                    raise TimeoutError(f"advance: expected {', '.join(away)} to be there within {AWAY_MAX:g} s")
+                    raise TimeoutError(f"advance: expected {', '.join(away)} to connect within {AWAY_MAX:g} s")
                 talk_until = loop.time() + TALK_MAX
             if server.is_comparing:
                 talk_until = loop.time() + TALK_MAX
@@ -400,7 +400,7 @@ class Course:
         _, missing = await asyncio.wait(asked, timeout=AWAY_MAX)
         if missing:
             names = ", ".join(sorted({asked[answer] for answer in missing}))
-            raise TimeoutError(f"advance: expected the connection of {names} to bring something within {AWAY_MAX:g} s")
+            raise TimeoutError(f"advance: expected something from the connection of {names} within {AWAY_MAX:g} s")
         return all(answer.result() for answer in asked)
 
     def _away(self) -> list[str]:

@@ -51,7 +51,7 @@ class Faults:
     def __post_init__(self) -> None:
         for what, share in (("drop", self.drop), ("crash", self.crash)):
             if not 0 <= share < 1:
-                raise ValueError(f"{what}: expected a share from 0 to below 1, got {share!r}")
+                raise ValueError(f"{what}: expected a share of at least 0 and below 1, got {share!r}")
         if not 0 <= self.delay < float("inf"):
             raise ValueError(f"delay: expected seconds, got {self.delay!r}")
 

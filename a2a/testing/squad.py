@@ -92,7 +92,7 @@ class Squad:
         """
         ms = milliseconds(seconds, "seconds")
         if ms < 0:
-            raise ValueError(f"seconds: expected a number of seconds from 0 on, got {seconds}")
+            raise ValueError(f"seconds: expected 0 or more seconds, got {seconds}")
         await self._course.advance(ms)
 
     def connect(self, name: str = "test", *, operator: bool = False) -> Client:

@@ -501,8 +501,8 @@ async def test_one_advance_comes_after_the_other_and_the_time_goes_on_after_one_
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (-1, "seconds: expected a number of seconds from 0 on, got -1"),
-        (timedelta(seconds=-1), "seconds: expected a number of seconds from 0 on, got -1 day"),
+        (-1, "seconds: expected 0 or more seconds, got -1"),
+        (timedelta(seconds=-1), "seconds: expected 0 or more seconds, got -1 day"),
         (float("nan"), "seconds: expected a number of seconds, got nan"),
         (float("inf"), "seconds: expected a number of seconds, got inf"),
         ("60", "seconds: expected a number of seconds, got '60'"),
@@ -521,9 +521,9 @@ async def test_what_is_no_time_is_refused(given: Any, told: str) -> None:
 async def test_no_time_goes_on_after_the_block_or_in_another_loop() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
-            with pytest.raises(LocalProtocolError, match="another event loop"):
+            with pytest.raises(LocalProtocolError, match="an event loop other than this one"):
                 await anyio.to_thread.run_sync(asyncio.run, running.advance(1))
-        with pytest.raises(LocalProtocolError, match="the squad's block is over"):
+        with pytest.raises(LocalProtocolError, match="the squad's block has ended"):
             await running.advance(1)
 
 
@@ -533,7 +533,7 @@ async def test_who_does_not_come_back_is_told(helper: Agent, how: str, monkeypat
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             monkeypatch.setattr(running._course._mischief, how, lambda: ["helper"])
-            with pytest.raises(TimeoutError, match="expected helper to be there within 0.1 s"):
+            with pytest.raises(TimeoutError, match="expected helper to connect within 0.1 s"):
                 await running.advance(1)
 
 
