@@ -94,7 +94,7 @@ class Settings:
         url, model = environment.get("A2A_MODEL_URL", ""), environment.get("A2A_MODEL_NAME", "")
         for name, value in (("A2A_MODEL_URL", url), ("A2A_MODEL_NAME", model)):
             if not value:
-                raise ValueError(f"{name} is not set: which model is it?")
+                raise ValueError(f"{name} is not set: it says which model to use")
         key = environment.get("A2A_MODEL_KEY", "")
         if not _is_base(url):
             raise ValueError("A2A_MODEL_URL: expected http(s)://HOST[:PORT]/PATH with neither user nor query")
@@ -317,7 +317,7 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     except ValueError:
         value = math.nan
     if not 1 <= value < math.inf:
-        raise ValueError(f"{name}: expected a number from 1 on, not {said}")
+        raise ValueError(f"{name}: expected a number of at least 1, got {said}")
     return value
 
 

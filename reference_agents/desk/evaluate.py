@@ -113,14 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reference_agents.desk.evaluate", description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT, help="where the documents are  [this repository]")
-    parser.add_argument("--only", action="append", metavar="PATTERN", help="documents to read  [those asked about]")
-    parser.add_argument("--questions", type=Path, default=QUESTIONS, help="a question set  [this repository's]")
+    parser.add_argument(
+        "--only", action="append", metavar="PATTERN", help="documents to read  [those the questions are about]"
+    )
+    parser.add_argument(
+        "--questions", type=Path, default=QUESTIONS, help="the file with the questions  [this repository's]"
+    )
     parser.add_argument("--json", action="store_true", help="write the ranks as one JSON object")
     options = parser.parse_args(arguments)
     questions = read_questions(options.questions)
     folder, only = options.folder.resolve(), options.only or DOCUMENTS
     if not folder.is_dir():
-        parser.error(f"--folder: {folder} is no folder")
+        parser.error(f"--folder: {folder} is not a folder")
     if not list_folder(str(folder), only)[0]:
         # Each of the tasks would search the whole folder for nothing; an installation has no documents.
         parser.error(f"--folder: {folder} has none of {', '.join(only)}")

@@ -124,7 +124,7 @@ def main() -> None:
     """Run it as a program, with the coordinator of A2A_URL and A2A_TOKEN: it looks for none by itself."""
     absent = [name for name in ("A2A_URL", "A2A_TOKEN") if not os.environ.get(name)]
     if absent:
-        print(f"{NAME}: {' and '.join(absent)} not set: which coordinator is it?", file=sys.stderr)
+        print(f"{NAME}: {' and '.join(absent)} not set: they name the coordinator to connect to", file=sys.stderr)
         sys.exit(2)
     asyncio.run(act(os.environ["A2A_URL"], os.environ["A2A_TOKEN"]))
 

@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory", type=int, default=0, help="bytes of address space of each process")
     parser.add_argument("--cpu", type=int, default=0, help="seconds of processor time of each process")
     parser.add_argument("--file-size", type=int, default=0, help="bytes of the largest file")
-    parser.add_argument("--read-only", action="store_true", help="make everything but --writable read-only")
+    parser.add_argument("--read-only", action="store_true", help="make everything except --writable read-only")
     parser.add_argument("--writable", action="append", default=[], metavar="DIR")
-    parser.add_argument("--readable", action="append", default=[], metavar="DIR", help="stays in sight in /tmp as well")
+    parser.add_argument("--readable", action="append", default=[], metavar="DIR", help="stays visible, even in /tmp")
     parser.add_argument("--loopback", action="store_true", help="bring up the loopback interface")
     options = parser.parse_args(given[:at])
     options.command = given[at + 1 :]

@@ -250,7 +250,7 @@ def test_the_key_is_not_shown_with_the_settings() -> None:
         ({"A2A_MODEL_URL": "https://[::1/v1"}, r"expected http\(s\)"),
         ({"A2A_MODEL_URL": "http://models.example/v1"}, "over https only"),
         ({"A2A_MODEL_KEY": f"{KEY}\nX-Other: 1"}, "expected printable ASCII"),
-        ({"A2A_MODEL_SECONDS": "soon"}, "A2A_MODEL_SECONDS: expected a number from 1 on, not soon"),
+        ({"A2A_MODEL_SECONDS": "soon"}, "A2A_MODEL_SECONDS: expected a number of at least 1, got soon"),
         ({"A2A_MODEL_ANSWER_TOKENS": "0"}, "A2A_MODEL_ANSWER_TOKENS"),
     ],
 )
@@ -282,7 +282,7 @@ def test_options_say_what_the_environment_does_not(
     with pytest.raises(SystemExit) as caught:
         serve(agent, ["--name", "other"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "thinker: A2A_MODEL_URL is not set: which model is it?\n"
+    assert capsys.readouterr().err == "thinker: A2A_MODEL_URL is not set: it says which model to use\n"
     with pytest.raises(SystemExit):
         serve(agent, ["--model-key-file", str(tmp_path / "none")])
     (tmp_path / "key").write_text(f"{KEY}\n")

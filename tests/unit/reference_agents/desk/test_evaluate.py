@@ -67,7 +67,7 @@ def test_the_squad_is_ahead_on_the_questions_about_this_repository(capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("folder", "why"), [("", " has none of README.md, spec/v1/protocol.md"), ("nowhere", "nowhere is no folder")]
+    ("folder", "why"), [("", " has none of README.md, spec/v1/protocol.md"), ("nowhere", "nowhere is not a folder")]
 )
 def test_a_folder_without_the_documents_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: str, why: str

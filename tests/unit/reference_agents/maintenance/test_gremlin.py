@@ -104,4 +104,4 @@ def test_without_a_coordinator_it_says_what_is_not_set(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "gremlin: A2A_TOKEN not set: which coordinator is it?\n"
+    assert capsys.readouterr().err == "gremlin: A2A_TOKEN not set: they name the coordinator to connect to\n"
