@@ -315,6 +315,11 @@ class Link:
             await self.aclose()
             raise
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether the coordinator has not welcomed this peer yet."""
+        return not self._welcomed.done()
+
     async def wait_closed(self) -> None:
         """Wait until the link has ended for good.
 

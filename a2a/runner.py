@@ -152,13 +152,12 @@ class Runner(Reader):
     async def _serve(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
         try:
             async with anyio.create_task_group() as group:
-                if not await self._open(stop):
-                    return
-                group.start_soon(self._watch_link)
-                if ready is not None:
-                    ready()
                 try:
-                    await stop.wait()
+                    if await self._open(stop):
+                        group.start_soon(self._watch_link)
+                        if ready is not None:
+                            ready()
+                        await stop.wait()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._drain()
@@ -180,19 +179,32 @@ class Runner(Reader):
             await asyncio.wait(tasks)
 
     async def _open(self, stop: anyio.Event) -> bool:
-        """Connect, and tell whether that happened before `stop` was set: a coordinator may take long to appear."""
-        is_open = False
-        async with anyio.create_task_group() as group:
+        """Connect, and tell whether that happened before `stop` was set: a coordinator may take long to appear.
 
-            async def give_up() -> None:
-                await stop.wait()
-                group.cancel_scope.cancel()
+        A welcomed agent may have work before this loop hears that the link is open, so it is given up only in the
+        links' loop, and only if it is not welcomed. Else it has to be drained.
+        """
+        opening = asyncio.ensure_future(self.on_link(self.link.open()))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not opening.done():
+                with anyio.CancelScope(shield=True):
+                    await self.on_link(self._give_up())
+                    await asyncio.wait((opening,))
+            if not opening.cancelled():
+                opening.exception()  # if this run is cancelled, nobody else retrieves it
+        if opening.cancelled():
+            return False
+        opening.result()
+        return True
 
-            group.start_soon(give_up)
-            await self.on_link(self.link.open())
-            is_open = True
-            group.cancel_scope.cancel()
-        return is_open
+    async def _give_up(self) -> None:
+        """In the links' loop: close the link if it is not open yet."""
+        if self.link.is_opening:
+            await self.link.aclose()
 
     # Both loops -------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop, Work
 from a2a.errors import ClaimLost, HandedOff
 from a2a.hosting import host
+from a2a.link import Link
 from a2a.protocol.messages import TaskCreated, TaskDelegate
 from a2a.runner import Runner
 from a2a.testing import QUICK, Faults, squad
@@ -303,6 +305,38 @@ async def test_all_attempts_that_end_within_the_grace_are_reported() -> None:
                 stop.set()
                 for task in (one, other):
                     assert await task.result() == ["drain", True]
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_an_agent_that_is_told_to_stop_as_soon_as_it_has_work_ends_in_order(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its first handler may begin before the caller's loop hears that the link is open."""
+    agent, stop, scope, is_told = Agent("leaving"), anyio.Event(), anyio.CancelScope(), threading.Event()
+    open_link = Link.open
+
+    async def open_late(self: Link) -> None:
+        await open_link(self)
+        await asyncio.to_thread(is_told.wait, BOUND)
+
+    async def run(settings: LinkSettings) -> None:
+        with scope:
+            await agent.run(settings=settings, stop=stop)
+
+    @agent.skill
+    async def work(task: TaskContext) -> str:
+        stop.set() if how == "stop" else scope.cancel()
+        asyncio.get_running_loop().call_later(0.05, is_told.set)
+        while not task.stopping:  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
+        return task.stopping
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.client.delegate("work") as task, anyio.create_task_group() as group:
+            monkeypatch.setattr(Link, "open", open_late)
+            group.start_soon(run, running.settings)
+            assert await task.result() == "drain"
+            assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0
 
 
 async def test_a_handler_that_ends_when_it_is_to_give_its_task_back_has_done_it(gate: Any) -> None:
