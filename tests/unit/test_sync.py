@@ -192,7 +192,10 @@ def interrupted(is_time: Callable[[], object]) -> Iterator[None]:
         while not is_time() and time.monotonic() < until:
             time.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        while not is_over.wait(10.0):  # Python ignores what is raised while it calls a finalizer
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
+    is_over = threading.Event()
     looking = threading.Thread(target=look)
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
@@ -200,6 +203,7 @@ def interrupted(is_time: Callable[[], object]) -> Iterator[None]:
             looking.start()
             yield
     finally:
+        is_over.set()
         looking.join()
         signal.signal(signal.SIGUSR1, before)
 
