@@ -139,7 +139,7 @@ def test_whoever_leaves_is_not_answered_any_more(
             canceled.set()
 
     lead.does = wait
-    assert command("ask", "how long?", "--timeout", "2").code == 4, "time enough for it to begin"
+    assert command("ask", "how long?", "--timeout", "5").code == 4, "time enough for it to begin"
     assert canceled.wait(BOUND)
 
 

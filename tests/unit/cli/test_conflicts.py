@@ -199,14 +199,14 @@ def test_what_waits_for_a_person_is_told_to_who_waits_also_where_all_is_quiet(
     command: Any, three: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delegate_module, "LOOK_AGAIN", 0.05)
-    rungs = ("--copies", "3", "--agree", "3", "--effect", "irreversible", "--timeout", "3")
+    rungs = ("--copies", "3", "--agree", "3", "--effect", "irreversible", "--timeout", "6")
     done = command("delegate", "judge_it", *rungs, "--resolve", "quorum:3,human,abort", "-q")
     task = command("task", "ls", "--skill", "judge_it").out.splitlines()[-1].split()[0]
     (conflict,) = [json.loads(line)["conflict"] for line in command("conflict", "ls", "--json").out.splitlines()]
     how = f"a2a conflict resolve {conflict} SUBJECT --url {three.url}"
     assert done.err.splitlines() == [
         f"{task}: conflict {conflict} waits for a person: {how}",
-        "a2a: not done within 3 s",
+        "a2a: not done within 6 s",
     ]
     done = command("delegate", "judge_it", *rungs, "--resolve", "majority,human,abort")
     assert done.err.count(" can be appealed: a2a conflict appeal ") == 1
@@ -217,14 +217,14 @@ def test_a_copy_that_waits_is_told_of_also_where_the_others_contradict_each_othe
     command: Any, three: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story_module, "NOBODY_AFTER", 0.5)  # they do by then
-    done = command("delegate", "judge_it", "--copies", "4", "--agree", "4", "--timeout", "3")
+    done = command("delegate", "judge_it", "--copies", "4", "--agree", "4", "--timeout", "6")
     assert done.code == 4
     assert done.err.count("1 of 4 copies waits for another agent that offers judge_it\n") == 1, done.err
 
 
 def test_who_is_asked_to_judge_is_no_copy(command: Any, three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(story_module, "NOBODY_AFTER", 0.05)
-    rungs = ("--copies", "3", "--agree", "3", "--resolve", "judge:nobody_judges,abort", "--timeout", "2")
+    rungs = ("--copies", "3", "--agree", "3", "--resolve", "judge:nobody_judges,abort", "--timeout", "6")
     done = command("delegate", "judge_it", *rungs)
     assert "contradict each other" in done.err and "copies" not in done.err
     (task,) = [line.split()[0] for line in command("task", "ls").out.splitlines() if " disputed " in line]

@@ -343,7 +343,7 @@ def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: 
         await anyio.sleep_forever()
 
     lead.does = wait
-    done = command("run", "modernise", "--sdist", "a==1", "--timeout", "2")
+    done = command("run", "modernise", "--sdist", "a==1", "--timeout", "5")
     assert done.code == 4
     assert "the same command continues it" in done.err
 
