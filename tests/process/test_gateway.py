@@ -173,10 +173,10 @@ def test_each_caller_that_is_named_keeps_its_token_and_its_tasks_over_a_kill(wor
 
 def test_told_to_end_it_ends_in_order_whoever_waits(world: World) -> None:
     first = in_thread(lambda: whole(world))
+    world.until("begun")
     with world.send("/message:stream") as answered:
         coming = events(answered.iter_lines())
         next(coming)
-        world.until("begun")
         world.gateway.popen.send_signal(signal.SIGTERM)
         assert "the gateway is stopping" in list(coming)[-1][1]["error"]["message"]
     (world.home / "go").touch()  # within the grace
