@@ -98,6 +98,10 @@ def _opened(past: Past, record: ConflictOpened) -> list[list[Record]]:
         if candidate["form"] == "result" and candidate["ref"] not in past.ledger.tasks:
             allow((Task, candidate["ref"]) in past.shelf, f"results that there are, {candidate['ref']} has none")
             return [[record]]  # the archive had the result, and a replay has no archive
+    topic, _, about_task = record.object.partition(":")
+    if topic == "task" and about_task not in past.ledger.tasks:
+        allow((Task, about_task) in past.shelf, f"a task that there is, {about_task} is none")
+        return [[record]]  # likewise
     role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
     kind: Any = record.kind
     message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload or b"")

@@ -10,7 +10,7 @@ import pytest
 
 from a2a.engine.conflicts import asking, merging, patches
 from a2a.engine.conflicts.case import Conflict
-from a2a.engine.policy import Admission, digest
+from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import (
     Classified,
     ConflictOpened,
@@ -25,7 +25,7 @@ from a2a.engine.records import (
     StageOpened,
 )
 from a2a.engine.replay.run import Replay
-from a2a.protocol.messages import PatchRef
+from a2a.protocol.messages import ConflictRaise, PatchRef, RaisedSubject
 from tests.unit.engine.conflicts.court import Court, ladder
 
 
@@ -131,3 +131,23 @@ def test_a_question_in_which_what_is_no_json_stood_as_it_came_is_asked_again(
     )
     touched = replace(records[position], payload=records[position].payload + b" ")
     assert Replay("main").run([*records[:position], touched, *records[position + 1 :]]) is not None
+
+
+def test_a_conflict_raised_about_a_task_in_the_archive_is_raised_again_and_about_one_that_never_was_it_is_found(
+    make_town,
+):
+    town = make_town(linger_ms=0, ladders=LADDERS)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate("k", acceptance="auto")
+    worker.report(worker.offer())
+    town.pass_time(1_000)
+    assert town.ledger.tasks == {}
+    said = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    raised = boss.say(ConflictRaise("result", said, f"task:{task}", claim="which is it?"))
+    assert raised.is_open
+    records = [record for _, record in town.records]
+    assert Replay("main").run(records) is None
+    position = next(number for number, record in enumerate(records) if isinstance(record, ConflictOpened))
+    never = replace(records[position], object="task:main-2")
+    difference = Replay("main").run([*records[:position], never, *records[position + 1 :]])
+    assert (difference.lsn, difference.expected) == (position + 1, "a task that there is, main-2 is none")
