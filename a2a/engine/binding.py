@@ -233,6 +233,7 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
     key: tuple[str, str] | None = None
     named: str | None = None
     contexts: tuple[str, ...] = ()
+    staying: tuple[str, ...] = ()
     if message.operation in _OF_A_TASK:
         named = request["id"]
     elif message.operation in _OF_A_MESSAGE:
@@ -243,10 +244,13 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
             if (scope, said.key) not in ledger.keys and ledger.archived.may_have(scope, said.key):
                 key = (scope, said.key)
             context_id = request["message"].get("contextId")
-            if context_id is not None and ledger.may_have_archived_context(context_id):
-                contexts = (context_id,)
+            if context_id is not None:
+                is_away = ledger.may_have_archived_context(context_id)
+                contexts, staying = ((context_id,), ()) if is_away else ((), (context_id,))
     tasks = (named,) if named is not None and ledger.may_have_archived(named) else ()
-    return Need(sender.id, tasks, key, contexts=contexts) if tasks or key or contexts else None
+    if not tasks and not key and not contexts:
+        return None
+    return Need(sender.id, tasks, key, contexts=contexts, staying=staying)
 
 
 def listed(ledger: Ledger, message: A2ACall) -> list[Task]:

@@ -125,6 +125,8 @@ class Need:
     conflict: str | None = None
     conflicts: ConflictsWanted | None = None
     contexts: tuple[str, ...] = ()
+    staying: tuple[str, ...] = ()
+    """Tasks and contexts that the frame is about as well, and that memory has: they do not leave it meanwhile."""
     is_for_mail: bool = False
     bytes_max: int = 0
     """For mail: once the tasks found have this many bytes, no further one is looked up."""

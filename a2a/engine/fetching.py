@@ -163,7 +163,8 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
         return need_of(ledger, sender, message)
     key: tuple[str, str] | None = None
     named: tuple[str, ...]
-    contexts = _contexts_of(ledger, message) if ledger.contexts_archived.layers else ()
+    every_context = _contexts_of(message)
+    contexts = tuple(name for name in every_context if ledger.may_have_archived_context(name))
     if isinstance(message, TaskDelegate):
         named = (message.parent.task,) if message.parent is not None else ()
         scope = scope_of(message, sender.agent or "")
@@ -184,11 +185,14 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
             return None
         named = () if task is None else (task,)
     tasks = tuple(task for task in named if ledger.may_have_archived(task))
-    return Need(sender.id, tasks, key, contexts=contexts) if tasks or key or contexts else None
+    if not tasks and not key and not contexts:
+        return None
+    staying = tuple({*named, *every_context} - {*tasks, *contexts})
+    return Need(sender.id, tasks, key, contexts=contexts, staying=staying)
 
 
-def _contexts_of(ledger: Ledger, message: Message) -> tuple[str, ...]:
-    """Return the archived contexts that a message reads, or goes on in."""
+def _contexts_of(message: Message) -> tuple[str, ...]:
+    """Return the contexts that a message reads, or goes on in."""
     named: Iterable[str | None]
     if isinstance(message, ContextRead | ContextWrite | TaskDelegate):
         named = (message.context_id,)
@@ -198,7 +202,7 @@ def _contexts_of(ledger: Ledger, message: Message) -> tuple[str, ...]:
         named = dict.fromkeys(subject.context_id for subject in message.subjects)
     else:
         return ()
-    return tuple(name for name in named if name is not None and ledger.may_have_archived_context(name))
+    return tuple(name for name in named if name is not None)
 
 
 class Waiting:
@@ -206,9 +210,10 @@ class Waiting:
 
     def __init__(self) -> None:
         self.wanted: dict[object, int] = {}
-        """Ids, and keys with their scope, that are being looked up, each counted.
+        """Ids, and keys with their scope, that are being looked up or have to stay for it, each counted.
 
-        They do not leave memory meanwhile: the archive would answer without what another frame has just changed.
+        They do not leave memory meanwhile: the archive would answer without what another frame has just changed, and
+        nobody would look for what was in memory before.
         """
         self._frames: dict[int, deque[Frame | BadFrame]] = {}
         self._at_hand: dict[int, AtHand] = {}
@@ -245,5 +250,5 @@ class Waiting:
 
 
 def _names(need: Need) -> tuple[object, ...]:
-    names = (*need.tasks, *need.contexts)
+    names = (*need.tasks, *need.contexts, *need.staying)
     return names if need.key is None else (*names, need.key)

@@ -169,6 +169,35 @@ def test_one_that_somebody_waits_for_stays(town, ann, shelved):
     assert (answer.data["rev"], answer.data["author"]) == (3, "bob")
 
 
+def delegate(ann, key):
+    ann.say(TaskDelegate(key, {"skill": "echo", "acceptance": {"evaluator": "auto"}}, context_id=C))
+
+
+def send(ann, key):
+    message = {"messageId": key, "role": "ROLE_USER", "parts": [{"text": "go"}], "contextId": C}
+    ann.say(A2ACall("SendMessage", json.dumps({"message": message}).encode()))
+
+
+@pytest.mark.parametrize("begin", [delegate, send])
+def test_one_that_a_task_is_about_to_begin_in_stays_while_its_key_is_looked_up(town, ann, begin):
+    """Spec DURABLE-12, TASK-6: the task that the key stood for is gone."""
+    worker = town.worker("w1")
+    ann.delegate("k", acceptance="auto")
+    worker.report(worker.offer())
+    town.pass_time(1_000)
+    ((task, _),) = town.archive.values()
+    town.archive[task.task] = (task, b"")
+    write(ann, "one")
+    town.is_slow = True
+    begin(ann, "k")
+    town.pass_time(2 * LINGER)
+    assert (left(town), list(town.ledger.contexts)) == ([], [C])
+    town.is_slow = False
+    town.look_up()
+    assert [record.context_id for record in town.said(Delegated)[1:]] == [C]
+    assert town.coordinator._waiting.wanted == {}
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 

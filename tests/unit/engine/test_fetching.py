@@ -11,6 +11,7 @@ from a2a.engine.records import Adopted, Archived, Delegated, Recalled, ReportKep
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
     ConflictRaise,
+    ConflictRaised,
     ContextOp,
     ContextWrite,
     Error,
@@ -230,6 +231,23 @@ def test_a_task_that_came_back_meanwhile_is_the_one_that_counts(town, boss, work
     assert len(list(boss.replies.values())[-1].view["metadata"]["evidence"]) == 1
     town.pass_time(5_000)
     assert story.task not in town.ledger.tasks
+
+
+def test_what_a_frame_is_about_stays_while_the_rest_of_it_is_looked_up(make_town):
+    town = make_town(linger_ms=5_000)
+    boss, worker = town.join("boss"), town.worker("w1")
+    story = Story(town, boss, worker)
+    other = boss.delegate("other", acceptance="auto")
+    worker.report(worker.offer(), payload=b'["else"]')
+    town.is_slow = True
+    boss.say(ConflictRaise("result", [RaisedSubject(task=story.task), RaisedSubject(task=other)]))
+    town.pass_time(10_000)
+    assert list(town.ledger.tasks) == [other]
+    town.is_slow = False
+    town.look_up()
+    assert isinstance(list(boss.replies.values())[-1], ConflictRaised)
+    town.pass_time(10_000)
+    assert other not in town.ledger.tasks
 
 
 def test_an_archive_that_cannot_be_read_says_so(town, boss, story):
