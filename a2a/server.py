@@ -549,6 +549,8 @@ class Server:
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
             rows, passing = None, 0
+        if not self._is_serving:
+            return  # a record after the last one would not be appended, and the snapshot would be ahead of the log
         self.coordinator.found(need, rows, self.clock(), passing)
         peer = self._peers.get(need.connection)
         if peer is not None and not need.is_for_mail:

@@ -640,6 +640,41 @@ async def test_a_task_that_left_memory_is_there_for_readers_and_repeats(store: S
         await server.aclose()
 
 
+async def test_what_the_archive_answers_after_the_stop_is_not_decided_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec DURABLE-10: else the last snapshot would be ahead of the log, and would not be kept."""
+    store = HeldStore()
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await welcomed(server)
+        task = await finished(server, peer, "k")
+        asked, release, find = anyio.Event(), anyio.Event(), store.find_archived
+
+        async def slow(**wanted: Any) -> ArchivedTask | None:
+            asked.set()
+            await release.wait()
+            return await find(**wanted)
+
+        store.find_archived = slow  # type: ignore[method-assign]
+        late = TaskReport(task, 1, "completed", result_hash("completed", b"[]"))
+        peer.send(Frame("late", late))
+        await asked.wait()
+        server_end = next(iter(server._peers.values()))
+        assert server_end.transport is not None
+        monkeypatch.setattr(server_end.transport, "close", lambda *_: None)  # its peer takes its time
+        store.is_holding = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.aclose)
+            while not store.held:
+                await anyio.lowlevel.checkpoint()
+            release.set()
+            while server._lookups:
+                await anyio.lowlevel.checkpoint()
+            store.let_go()
+    assert store.medium.snapshot is not None
+    assert (store.medium.snapshot.lsn, store.medium.log[-1].kind) == (len(store.medium.log), "CoordinatorStopped")
+
+
 async def test_a2a_lists_and_gets_tasks_that_left_memory(store: Store) -> None:
     server = Server(store, Policy(linger_ms=0))
     await server.open()
