@@ -7,6 +7,7 @@ there by the very record that caused it, and rendered when it is sent.
 
 from __future__ import annotations
 
+import hmac
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ from .records import (
     StatusSet,
 )
 from .refusals import Refusal, keep
-from .task_index import TaskIndex
+from .task_index import TaskIndex, own_context
 from .task_state import COUNTED, Event, Result, Task
 
 __all__ = ["ABOUT_CONFLICTS", "Agent", "AtWork", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
@@ -204,6 +205,14 @@ class Ledger:
     def task_id_at(self, lsn: int) -> str:
         """Return the id of the task that the record at this position creates."""
         return f"{self.namespace}-{lsn}"
+
+    def own_context_at(self, lsn: int) -> str:
+        """Return the id of a context without values, for the task that this record creates and that names none."""
+        name = own_context(self.namespace, lsn)
+        if name not in self.contexts and not self.may_have_archived_context(name):
+            return name
+        # Somebody has written to a context of that name already. Nobody can have guessed the other one.
+        return f"{name}-{hmac.digest(self.proof_key.encode(), name.encode(), 'sha256').hex()[:16]}"
 
     def conflict_id_at(self, lsn: int) -> str:
         """Return the id of the conflict that the record at this position opens."""

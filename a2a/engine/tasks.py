@@ -34,7 +34,6 @@ from .ledger import Ledger
 from .live import Connection, World
 from .policy import Policy
 from .records import Adopted, Answered, ArtifactAppended, Asked, Delegated, Record, Settled, Steered
-from .task_index import own_context
 from .task_state import Artifact, Ask, Task
 from .tree import cancel, check_place, deadline_below
 
@@ -104,7 +103,7 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         scope=scope,
         key=message.key,
         delegator=agent,
-        context_id=message.context_id or (parent.context_id if parent else own_context(ledger.namespace, lsn)),
+        context_id=message.context_id or (parent.context_id if parent else ledger.own_context_at(lsn)),
         spec=spec,
         spec_hash=spec_hash,
         durations=policy.skills.get(spec["skill"], policy.durations).with_timers(message.timers).to_plain(),

@@ -423,8 +423,8 @@ ROWS: tuple[Wrong, ...] = (
         "A sub-task is in a context of its own.",
         one(
             TASKS,
-            "message.context_id or (parent.context_id if parent else own_context(ledger.namespace, lsn))",
-            "message.context_id or own_context(ledger.namespace, lsn)",
+            "message.context_id or (parent.context_id if parent else ledger.own_context_at(lsn))",
+            "message.context_id or ledger.own_context_at(lsn)",
         ),
         broken=("TASK-8",),
         areas=("TASK-8",),

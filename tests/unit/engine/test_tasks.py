@@ -24,6 +24,8 @@ from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
     AttemptError,
+    ContextOp,
+    ContextWrite,
     Credit,
     Error,
     Held,
@@ -75,6 +77,23 @@ def test_a_delegation_is_one_record_and_one_answer(town, boss):
         ],
         TaskCreated(f"main-{lsn}", 1, True, "queued", f"main-c{lsn}"),
     )
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_the_context_of_a_task_that_names_none_is_one_that_nobody_has_written_to(make_town, is_away):
+    """Spec TASK-8. In one that has left memory, DURABLE-12 would want it back before the task is made."""
+    town = make_town(linger_contexts_ms=0)
+    boss = town.join("boss")
+    taken = f"main-c{town.ledger.lsn + 3}"
+    boss.say(ContextWrite(taken, "k", [ContextOp("decisions/db", value=b"1", if_rev=0)]))
+    if is_away:
+        town.pass_time(1_000)
+    else:
+        boss.delegate("before", context_id="plans")
+    assert list(town.ledger.contexts) == ([] if is_away else [taken])
+    task = boss.delegate()
+    own = town.task(task).context_id
+    assert (task, own[: len(taken) + 1], len(own)) == (taken.replace("c", ""), f"{taken}-", len(taken) + 17)
 
 
 def test_the_same_key_is_the_same_task(town, boss, task):
