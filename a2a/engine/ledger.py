@@ -301,7 +301,7 @@ class Ledger:
         they read comes from.
         """
         lent = [task for task in tasks if task.id not in self.tasks]
-        named = [(task.scope, task.key) for task in lent if (task.scope, task.key) not in self.keys]
+        named = {(task.scope, task.key) for task in lent if (task.scope, task.key) not in self.keys}
         for task in lent:
             self.tasks[task.id] = task
             self.keys.setdefault((task.scope, task.key), task.id)
@@ -632,7 +632,8 @@ def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
             raise ValueError(f"record {lsn} archives task {task_id}, which is {task.state}")
         ledger.wanted_bytes -= task.wanted_bytes
         ledger.index.remove(task)
-        del ledger.keys[task.scope, task.key]
+        if ledger.keys.get((task.scope, task.key)) == task_id:
+            del ledger.keys[task.scope, task.key]
         ledger.archived.add(task.scope, task.key)
         ledger.recalled.pop(task_id, None)
 
@@ -653,7 +654,8 @@ def _recalled(ledger: Ledger, record: Recalled, lsn: int) -> None:
         raise ValueError(f"record {lsn} recalls task {record.task}, which is not what was archived")
     ledger.tasks[task.id] = task
     ledger.wanted_bytes += task.wanted_bytes
-    ledger.keys[task.scope, task.key] = task.id
+    # Another task has the key if this one was gone when the key was looked up, and was read just before (spec READ-6).
+    ledger.keys.setdefault((task.scope, task.key), task.id)
     ledger.recalled[task.id] = None
 
 

@@ -186,7 +186,8 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
     ledger.forgotten = state.forgotten
     ledger.tasks = {task.id: task for task in state.tasks}
     ledger.wanted_bytes = sum(task.wanted_bytes for task in state.tasks)
-    ledger.keys = {(task.scope, task.key): task.id for task in state.tasks}
+    for task in state.tasks:  # of two with the same key the first has it: the other came back
+        ledger.keys.setdefault((task.scope, task.key), task.id)
     ledger.holding = state.holding
     ledger.by_skill = {
         skill: {agent: ledger.agents[agent] for agent in agents} for skill, agents in state.by_skill.items()

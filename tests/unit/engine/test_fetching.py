@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from a2a.engine import snapshot
 from a2a.engine.decision import Need
 from a2a.engine.fetching import AtHand, Fetched, Waiting
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import Adopted, Archived, Delegated, Recalled, ReportKept
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    A2ACall,
     ConflictRaise,
     ConflictRaised,
     ContextOp,
@@ -398,6 +402,35 @@ def test_the_key_of_a_pruned_task_may_be_used_again(town, boss, gone):
     assert isinstance(answer, TaskCreated)
     assert answer.created
     assert town.said(Delegated)[-1].task == answer.task != gone.task
+
+
+def test_a_task_that_comes_back_when_it_is_gone_leaves_its_key_to_the_task_that_has_it_now(town, boss, worker, story):
+    """It was read from the archive just before it was pruned, and its key was looked up just after."""
+    town.is_slow = True
+    worker.say(worker.reporting(story.offer, payload=b'["late"]'))
+    (late,) = town.needs
+    rows = town.stored(late)
+    town.archive[story.task] = (town.archive[story.task][0], b"")
+    town.needs.clear()
+    town.is_slow = False
+    again = boss.delegate("k", acceptance="auto")
+    town.coordinator.found(late, rows, town.now)
+    town.flush()
+    assert set(town.ledger.tasks) == {story.task, again}
+    loaded = snapshot.load(snapshot.to_bytes(town.ledger), "main")
+    for ledger in (town.ledger, loaded):
+        assert ledger.keys == {("principal:boss", "k"): again}
+    offer = worker.offer()
+    worker.beat(offer)
+    town.pass_time(2_000)
+    assert set(town.ledger.tasks) == {again}
+    assert boss.delegate("k", acceptance="auto") == again
+    worker.report(offer)
+    town.pass_time(2_000)
+    assert (town.ledger.tasks, town.ledger.keys) == ({}, {})
+    listed = json.loads(boss.say(A2ACall("ListTasks")).payload)["tasks"]
+    assert [task["id"] for task in listed] == [again, story.task], "both are lent for it"
+    assert town.ledger.keys == {}
 
 
 # The parts ------------------------------------------------------------------------------------------------------------
