@@ -286,7 +286,7 @@ def from_bytes(kind: type[T], data: bytes, beside: Sequence[bytes] = ()) -> T:
             if len(_READERS) < _READERS_MAX:
                 _READERS[kind, packed] = reader
         return cast(T, reader(value))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"not the stored form of a {kind.__name__}: {error}") from error
 
 

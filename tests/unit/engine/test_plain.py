@@ -158,6 +158,15 @@ def test_a_body_without_large_things_is_as_it_always_was():
     assert plain.whole(Heavy, body, ()) is body
 
 
+@pytest.mark.parametrize("values", [["red"], ["red", None, [], 5, {}, [], [], b"", b"", [], {}, [], None, []]])
+def test_values_that_are_too_few_or_of_another_type_are_refused(values):
+    """A form without a checksum may have any after damage."""
+    version, shapes, _ = unpack(plain.to_bytes(tree()))
+    body = pack([version, shapes, pack(values)])
+    with pytest.raises(ValueError, match="^not the stored form of a Tree: "):
+        plain.from_bytes(Tree, body)
+
+
 def test_a_body_is_not_read_without_what_is_beside_it():
     body, _ = plain.to_parts(Heavy(b"a" * plain.LARGE_BYTES))
     with pytest.raises(ValueError, match="a part is missing: number 0 of 0"):
