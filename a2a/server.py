@@ -552,8 +552,13 @@ class Server:
             rows, passing = None, 0
         if not self._is_serving:
             return  # a record after the last one would not be appended, and the snapshot would be ahead of the log
-        self.coordinator.found(need, rows, self.clock(), passing)
         peer = self._peers.get(need.connection)
+        try:
+            self.coordinator.found(need, rows, self.clock(), passing)
+        except Exception:  # a bug, or damage that no checksum tells; as in `_take`
+            log.exception("connection %d: what the archive has could not be taken", need.connection)
+            if peer is not None and peer.transport is not None:
+                peer.transport.close(1011, "internal error")
         if peer is not None and not need.is_for_mail:
             peer.go_on()
         self._wake()

@@ -853,6 +853,35 @@ async def test_mail_behind_a_damaged_task_gets_through(store: Store, caplog: pyt
         await server.aclose()
 
 
+async def test_what_the_archive_has_and_nobody_can_take_costs_one_connection(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its peer would wait for ever: it is not read meanwhile."""
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer, other = await welcomed(server), await join(server)
+        other.send(Frame("1", Hello(["1.0", "1.0"], "other", "i1", 1)))
+        await other.until("welcome")
+        task = await finished(server, peer, "k")
+
+        def fail(*_: object) -> None:
+            raise TypeError("the name of a skill is no number")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(server.coordinator, "found", fail)
+            peer.send(Frame("get", TaskGet(task)))
+            while peer.end is None:
+                await anyio.lowlevel.checkpoint()
+        assert "1011" in peer.end
+        assert [record.message for record in caplog.records if record.exc_info] == [
+            "connection 1: what the archive has could not be taken"
+        ]
+        other.send(Frame("get", TaskGet(task)))
+        assert (await other.reply("get")).view["id"] == task
+        await server.aclose()
+
+
 async def test_an_archive_that_cannot_be_read_is_unavailable_and_the_server_goes_on(store: Store) -> None:
     server = Server(store, Policy(linger_ms=0))
     await server.open()
