@@ -25,7 +25,7 @@ from .refusals import Refusal
 from .task_index import TaskIndex
 from .task_state import Task
 
-__all__ = ["VERSION", "load", "none_kept", "state_hash", "to_bytes"]
+__all__ = ["VERSION", "blobs_of", "load", "none_kept", "state_hash", "to_bytes"]
 
 VERSION = 2
 """Raise it when `apply` makes something else of the same records; changed fields are noticed without it."""
@@ -153,6 +153,21 @@ def namespace_of(body: bytes) -> str:
         ValueError: it is no snapshot of this version.
     """
     return _read(body, lambda _: b"").namespace
+
+
+def blobs_of(body: bytes) -> list[bytes]:
+    """Return the names of the large byte strings that a snapshot, of whichever version, does not have itself.
+
+    Raises:
+        ValueError: it is no snapshot, or it is damaged.
+    """
+    try:
+        names, _ = unpack(plain.checked(body))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"it is no snapshot, or it is damaged: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise ValueError(f"expected the names of large byte strings in a snapshot, got {names!r}")
+    return names
 
 
 def none_kept(name: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """A copy of a ledger at one position, even while a coordinator has it open and goes on.
 
 The database is copied inside one read transaction, so that concurrent writes neither change the copy nor restart it.
-Then the blobs that the copied rows name are copied. Everything is made under a temporary name, synced and checked
-before it is renamed: a backup under its own name is complete. This module does not know what entries mean. It only
-reads the ledger, so it needs no lock. Its function blocks.
+Then the blobs that the copied rows and the snapshot name are copied. Everything is made under a temporary name, synced
+and checked before it is renamed: a backup under its own name is complete. This module does not know what entries mean.
+It only reads the ledger, so it needs no lock. Its function blocks.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.snapshot import blobs_of
 from ..errors import StoreCorrupt, StoreError
 from .blobs import BlobDirectory
 from .database import LEDGERS, MIGRATIONS, QUERIES, check, connect_reader, mark_as_copy, run, too_new
@@ -163,8 +164,9 @@ def _copy_blobs(ledger: Path, new: Path) -> tuple[int, int]:
     """Copy the blobs that the copy's rows name, and return how many there are and their bytes."""
     source, target = BlobDirectory.beside(ledger), BlobDirectory.beside(new)
     target.open()
+    in_rows = _named_in(new, source)
     # Sorted, so that blobs copied together share directories, each of which is synced.
-    named = sorted(_named_in(new, source))
+    named = sorted(in_rows | _named_by_snapshot(new, source, in_rows))
     size = sum(target.copy(source, named[at : at + _TOGETHER]) for at in range(0, len(named), _TOGETHER))
     return len(named), size
 
@@ -179,6 +181,21 @@ def _named_in(new: Path, blobs: BlobDirectory) -> set[bytes]:
             for (digests,) in run(connection, statement)
             for digest in blobs.digests_in(digests)
         }
+
+
+def _named_by_snapshot(new: Path, blobs: BlobDirectory, in_rows: set[bytes]) -> set[bytes]:
+    """Return the blobs that only the snapshot names, such as a value of a context that was archived anew since.
+
+    Without them a start on the copy would fold all records. If it cannot be used anyway, that is no reason to refuse.
+    """
+    with closing(connect_reader(new)) as connection:
+        rows = run(connection, "load_snapshot")
+    with suppress(StoreError, ValueError):
+        named = {name for _, body in rows for name in blobs_of(body)} - in_rows
+        for name in named:
+            blobs.get(name)
+        return named
+    return set()
 
 
 def _remove_what_sqlite_made(new: Path) -> None:

@@ -10,6 +10,7 @@ from a2a.engine import plain, snapshot
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import CoordinatorStopped, from_bytes, to_bytes
+from a2a.protocol.codec import pack
 from a2a.protocol.messages import (
     ClaimAcquire,
     ClaimRenew,
@@ -191,8 +192,14 @@ def test_what_is_kept_elsewhere_is_named_and_asked_for(town, boss):
     assert snapshot.load(body, "main", kept.__getitem__).tasks == town.ledger.tasks
     with pytest.raises(ValueError, match="31 is not kept here"):
         snapshot.load(body, "main")
-    assert snapshot.namespace_of(body) == "main"
+    assert (snapshot.namespace_of(body), snapshot.blobs_of(body)) == ("main", [b"1", b"1"])
     assert snapshot.to_bytes(town.ledger).count(large) == 2
+
+
+@pytest.mark.parametrize("body", [b"", pack(5), pack([5, b""]), pack([["name"], b""]), plain.with_checksum(b"?")[:-1]])
+def test_what_names_no_large_byte_strings_is_no_snapshot(body):
+    with pytest.raises(ValueError, match="snapshot"):
+        snapshot.blobs_of(body)
 
 
 def test_a_snapshot_that_was_changed_on_the_disk_is_refused(town):

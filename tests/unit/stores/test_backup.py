@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from a2a.engine import snapshot
 from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
+from a2a.engine.ledger import Ledger
+from a2a.engine.records import ContextWritten
 from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
 from a2a.stores import backup as backup_module
 from a2a.stores.backup import Backup, backup
@@ -65,6 +68,31 @@ async def test_a_backup_has_all_that_the_ledger_has(path, to):
     assert made == Backup(lsn=4, blobs=4, bytes=size)
     assert sorted(file.name for file in to.parent.iterdir()) == ["copy.db", "copy.db.blobs"]
     assert await read(to) == await read(path)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"changed"])
+async def test_its_snapshot_can_be_used_as_far_as_that_of_the_ledger_can(path, to, append, make_entries, damage):
+    """What a context was when it left memory is named by a snapshot of before and by no row any more."""
+    ledger = Ledger("main")
+    change = {"key": "a", "rev": 1, "value": CONTEXT.beside[0], "decision": False, "guarded": False}
+    ledger.apply(ContextWritten(5, "plans", "w", "", "ann", [change], []))
+    store = SqliteStore(path)
+    await store.open()
+    await store.save_snapshot(Snapshot(4, snapshot.to_bytes(ledger, store.blob_of)))
+    await append(store, make_entries(5), 4, [ArchivedContext("plans", 5, b"newer")])
+    name = store.blob_of(CONTEXT.beside[0])
+    await store.aclose()
+    file = next(Path(f"{path}.blobs").glob(f"*/{name.hex()}"))
+    if damage is not None:
+        file.write_bytes(damage)
+    assert backup(path, to).blobs == (4 if damage is None else 3)
+    with LedgerReader(to) as copy:
+        if damage is None:
+            again = snapshot.load(copy.snapshot().body, "main", copy.blob)
+            assert snapshot.state_hash(again) == snapshot.state_hash(ledger)
+        else:
+            with pytest.raises(StoreCorrupt, match="is missing"):
+                copy.blob(name)
 
 
 async def test_it_is_a_ledger_with_a_write_ahead_log_and_the_same_pages(path, to):
