@@ -853,6 +853,21 @@ async def test_mail_behind_a_damaged_task_gets_through(store: Store, caplog: pyt
         await server.aclose()
 
 
+async def test_mail_about_a_task_that_is_gone_is_not_told_to_be_damaged(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        tasks = await away(server, "boss", 1)
+        assert await store.prune(server.clock() + HOUR_MS, 10) == 1
+        peer = await back(server, "boss")
+        notice = await peer.until("task.settled")
+        assert (notice.task, notice.reason) == (tasks[0], "gone")
+        assert not caplog.records
+        await server.aclose()
+
+
 async def test_what_the_archive_has_and_nobody_can_take_costs_one_connection(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
