@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -37,6 +37,8 @@ TETHER = Path(__file__).with_name("tether.py")
 _TETHER: Final = TETHER.read_text(encoding="utf-8")
 """Read once: while another version is installed, the file may be missing for a moment, or be another one."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
+_PIECE: Final = 65_536
+"""Bytes of output read at once."""
 
 State = Literal["starting", "running", "waiting", "halted", "stopped"]
 """`halted` is a program that ended in a way a new start would only repeat: it waits for `Supervisor.restart`."""
@@ -194,22 +196,25 @@ class Supervisor:
         """Run a program until it ends."""
         program = kept.program
         running = self.programs[program.name]
-        with self._open_log(program.name) as log:
+        with self._open_log(program.name) as log, _pipe_of(program) as (output, stdout):
             process = await anyio.open_process(
                 tied(*program.command),
                 env={**(os.environ if self._env is None else self._env), **program.env},
                 stdin=subprocess.DEVNULL,
-                stdout=log if program.on_ready is None else subprocess.PIPE,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
                 cwd=self._logs,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which ends the programs in order
             )
             running.pid = process.pid
+            if stdout is not None:
+                stdout.close()
             try:
                 self._set(program.name, "running" if program.on_ready is None else "starting")
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._end_when_told, kept, process)
-                    await self._listen(program, process)
+                    if output is not None:
+                        group.start_soon(self._listen, program, output)
                     await process.wait()
                     group.cancel_scope.cancel()
             finally:
@@ -227,18 +232,21 @@ class Supervisor:
             await anyio.sleep(self._grace)
             process.kill()
 
-    async def _listen(self, program: Program, process: anyio.abc.Process) -> None:
+    async def _listen(self, program: Program, output: IO[bytes]) -> None:
         """Wait for the line that says the program is ready, and discard everything after it."""
-        if program.on_ready is None or process.stdout is None:
-            return
         line = b""
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while b"\n" not in line:
-                line += await process.stdout.receive()
-            program.on_ready(line.partition(b"\n")[0].decode(errors="replace"))
-            self._set(program.name, "running")
-            while True:
-                await process.stdout.receive()
+        while b"\n" not in line:
+            await anyio.wait_readable(output)
+            piece = output.read(_PIECE)
+            if not piece:
+                return
+            line += piece
+        assert program.on_ready is not None, "else nobody listens"
+        program.on_ready(line.partition(b"\n")[0].decode(errors="replace"))
+        self._set(program.name, "running")
+        while piece:
+            await anyio.wait_readable(output)
+            piece = output.read(_PIECE)
 
     def _open_log(self, name: str) -> contextlib.AbstractContextManager[IO[bytes] | None]:
         """Open a program's log: a new one at its first start or when it is too long; one old log is kept."""
@@ -291,6 +299,20 @@ async def supervise(
                 await supervisor.end()
     if failure is not None:
         raise failure
+
+
+@contextlib.contextmanager
+def _pipe_of(program: Program) -> Iterator[tuple[IO[bytes], IO[bytes]] | tuple[None, None]]:
+    """Open the pipe from which a program's first line is read, if anybody wants that.
+
+    It is our own: asyncio would take the program for alive as long as anything that it left behind holds its pipe.
+    """
+    if program.on_ready is None:
+        yield None, None
+        return
+    read, write = os.pipe()
+    with os.fdopen(read, "rb", buffering=0) as output, os.fdopen(write, "wb", buffering=0) as stdout:
+        yield output, stdout
 
 
 def _make(folder: Path | None) -> None:

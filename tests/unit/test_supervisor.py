@@ -203,6 +203,27 @@ async def test_what_a_program_says_once_it_is_ready_is_in_nobodys_way(tmp_path: 
             await until(supervisor, "one", lambda it: it.exit_code == 7)
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_what_a_program_left_behind_does_not_count_as_the_program(tmp_path: Path, is_told: bool) -> None:
+    code = "import os, time; left = os.fork(); print(left, flush=True) if left else None; time.sleep(100)"
+    said: list[str] = []
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path, grace=0.2) as supervisor:
+            supervisor.start(program("one", code, said=said.append))
+            first = (await supervisor.running("one")).pid
+            assert first is not None
+            try:
+                if is_told:
+                    supervisor.restart("one")
+                else:
+                    os.kill(first, signal.SIGKILL)
+                await until(supervisor, "one", lambda it: it.state == "running" and it.pid != first)
+                assert is_alive(int(said[0]))
+            finally:
+                for left in said:
+                    os.kill(int(left), signal.SIGKILL)
+
+
 async def test_a_program_has_the_environment_it_was_given_and_a_session_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
