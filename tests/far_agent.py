@@ -42,8 +42,8 @@ class FarAgent:
     Attributes:
         asked: (operation, parameters) of each request that it heard.
         wrong: what goes wrong with an operation, in turn: an HTTP status, `hang`, `cut` (before anything was done),
-            `lost` (the answer after all was done), `drip` (an answer without end), `gzip`, `nonsense`, an error as
-            (code, words), or a result.
+            `lost` (the answer after all was done), `drip` (an answer without end), `drip 503` (an error without end),
+            `gzip`, `nonsense`, an error as (code, words), or a result.
         does: handles a message: it gets the task and the message, and changes the task by `turn`. If it returns a
             dictionary, that is a Message and the whole answer.
         streams: how many streams are open.
@@ -197,8 +197,8 @@ class FarAgent:
             return Response("<html>", media_type="text/html")
         if wrong == "gzip":
             return Response(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
-        if wrong == "drip":
-            return StreamingResponse(_drops(), media_type="application/json")
+        if wrong in ("drip", "drip 503"):
+            return StreamingResponse(_drops(), 200 if wrong == "drip" else 503, media_type="application/json")
         if wrong == "cut":
             return Response("{", headers={"Content-Length": "100"})
         if isinstance(wrong, dict):

@@ -11,7 +11,7 @@ import itertools
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
@@ -239,15 +239,20 @@ class Caller:
     async def events(
         self, operation: str, request: Mapping[str, Any], *, within: float = _ANSWER_WITHIN
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Call a streaming operation, and yield its events; the first has to arrive within `within` seconds.
+        """Call a streaming operation, and yield its events.
+
+        The head of the answer, each sign of life up to the first event, and an answer that is no stream have to arrive
+        within `within` seconds.
 
         Raises:
             Faulted: it is refused, or ends with an error.
             Unanswered: it was cut off, or was silent for too long.
         """
-        async with self._operation(operation, request, max(within, _QUIET_MAX)) as response:
+        async with self._operation(operation, request, within) as response:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                yield self._result(await _body(response, _BODY_MAX), operation)  # some send one event as plain JSON
+                async with _within(within):
+                    body = await _body(response, _BODY_MAX)
+                yield self._result(body, operation)  # some send one event as plain JSON
                 return
             async for data in _sent(response, within):
                 yield self._result(data, operation)
@@ -280,13 +285,17 @@ class Caller:
     async def _asked(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], within: float
     ) -> AsyncIterator[httpx2.Response]:
-        """Send a request, and yield its response unless it is an error or a redirect."""
+        """Send a request, and yield its response unless it is an error or a redirect; that comes within `within`."""
         where = f"{method} {url}"
-        timeout = httpx2.Timeout(within, connect=min(_CONNECT_WITHIN, within))
+        # A connection gives up first: then nothing was done. Those who read the body bound its pieces.
+        timeout = httpx2.Timeout(max(within, _QUIET_MAX) + 1, connect=min(_CONNECT_WITHIN, within / 2))
         try:
-            async with self._client.stream(method, url, content=body, headers=headers, timeout=timeout) as response:
-                if response.status_code != 200:
-                    raise await _told(response, where)
+            async with AsyncExitStack() as stack:
+                async with _within(within):
+                    sent = self._client.stream(method, url, content=body, headers=headers, timeout=timeout)
+                    response = await stack.enter_async_context(sent)
+                    if response.status_code != 200:
+                        raise await _told(response, where)
                 if response.headers.get("content-encoding", "identity") != "identity":
                     # Nobody asked for it, and a few encoded bytes may expand to any number.
                     raise useless(f"{where} is answered in the encoding {_shown(response.headers['content-encoding'])}")

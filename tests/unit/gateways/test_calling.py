@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,13 +214,31 @@ async def test_who_cannot_answer_now_may_be_asked_again(wrong: Any, counts: bool
         assert raised.value.may_count is counts
 
 
-async def test_who_does_not_answer_is_not_waited_for():
+@pytest.mark.parametrize("wrong", ["hang", "drip", "drip 503"])
+@pytest.mark.parametrize("operation", ["SendMessage", "SendStreamingMessage"])
+async def test_who_does_not_answer_is_not_waited_for(wrong: str, operation: str):
     async with reach() as (far, caller):
-        far.wrong["SendMessage"] += ["hang", "drip"]
-        for _ in range(2):
+        far.wrong[operation] += [wrong]
+        with pytest.raises(Unanswered) as raised:
+            if operation == "SendMessage":
+                await caller.call(operation, MESSAGE, within=0.1)
+            else:
+                await anext(caller.events(operation, MESSAGE, within=0.1))
+        assert (raised.value.may_count, raised.value.waited) == (True, 0.1)
+
+
+@pytest.mark.parametrize("operation", ["SendMessage", "SendStreamingMessage"])
+async def test_who_is_not_reached_in_time_has_done_nothing(operation: str):
+    async with reach() as (_, caller):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first:
+            first.connect(full.getsockname())  # the next one is neither accepted nor refused
+            caller.interface = module.Interface(f"http://127.0.0.1:{full.getsockname()[1]}/", "JSONRPC")
             with pytest.raises(Unanswered) as raised:
-                await caller.call("SendMessage", MESSAGE, within=0.1)
-            assert (raised.value.may_count, raised.value.waited) == (True, 0.1)
+                if operation == "SendMessage":
+                    await caller.call(operation, MESSAGE, within=0.2)
+                else:
+                    await anext(caller.events(operation, MESSAGE, within=0.2))
+            assert not raised.value.may_count
 
 
 async def test_a_stream_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
