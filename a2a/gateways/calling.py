@@ -87,11 +87,12 @@ def card_url(url: str) -> str:
     Raises:
         ValueError: it is not an HTTP URL, or has a user or a password in it.
     """
-    with suppress(ValueError):
+    with suppress(ValueError, httpx2.InvalidURL):
+        httpx2.URL(url)  # it refuses more than `urlsplit` does, and else would only at the first request
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc:
             return url if parts.path.endswith(".json") else url.rstrip("/") + CARD_PATH
-    shown = re.sub(r"//[^/]*@", "//...@", url)
+    shown = re.sub(r"//[^/]*@", "//...@", url)[:_SHOWN_MAX]
     raise ValueError(f"expected http(s)://HOST[:PORT][/PATH] without a user, got {shown!r}")
 
 
@@ -142,9 +143,10 @@ def wanted(card: Mapping[str, Any], headers: Collection[str]) -> str:
     """
     given = {name.lower() for name in headers}
     schemes = card.get("securitySchemes") if isinstance(card.get("securitySchemes"), dict) else {}
-    demands = [one.get("schemes") for one in _list(card.get("securityRequirements")) if isinstance(one, dict)]
+    asked = [one.get("schemes") for one in _list(card.get("securityRequirements")) if isinstance(one, dict)]
+    demands = [[name for name in one if isinstance(name, str)] if isinstance(one, dict | list) else [] for one in asked]
     # If no requirement says which schemes are wanted, each scheme alone is enough.
-    ways = [list(one or {}) for one in demands] if demands else [[name] for name in schemes or {}]
+    ways = demands or [[name] for name in schemes or {}]
     told = []
     for way in ways:
         missing = [words for name in way if (words := _missing((schemes or {}).get(name), name, given))]

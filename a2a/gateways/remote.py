@@ -521,8 +521,11 @@ def _parts(value: Any, modes: list[str]) -> list[dict[str, Any]]:
 
 def _result(task: Mapping[str, Any]) -> Any:
     """Return the value of a remote task's result: its artifacts, else its last message."""
-    artifacts = task.get("artifacts")
-    parts = [part for one in artifacts if isinstance(one, dict) for part in one.get("parts") or []] if artifacts else []
+    artifacts = task.get("artifacts") or []
+    pieces = [_object(one).get("parts") or [] for one in artifacts] if isinstance(artifacts, list) else [artifacts]
+    if not all(isinstance(one, list) for one in pieces):
+        raise AttemptFailed("the remote agent's result is no list of A2A's artifacts", code="bad_answer")
+    parts = [part for one in pieces for part in one]
     return _value(parts or _object(task["status"].get("message")).get("parts") or [])
 
 

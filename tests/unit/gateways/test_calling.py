@@ -47,7 +47,20 @@ def test_the_address_of_an_agent_or_of_its_card_leads_to_the_card(url: str, at: 
     assert card_url(url) == at
 
 
-@pytest.mark.parametrize("url", ["h", "ws://h", "http://", "http://me:secret@h", "http://h:0", "http://h:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "h",
+        "ws://h",
+        "http://",
+        "http://me:secret@h",
+        "http://h:0",
+        "http://h:x",
+        "http://h/\x7f",
+        "http://\N{SNOWMAN}",
+        f"http://h/{'x' * 70_000}",
+    ],
+)
 def test_what_is_no_address_is_refused_without_its_password(url: str):
     with pytest.raises(ValueError, match="expected http") as raised:
         card_url(url)
@@ -164,6 +177,12 @@ def test_what_the_card_demands_and_is_not_given_is_told(schemes: Any, demands: A
     if demands is not None:
         card["securityRequirements"] = [{"schemes": {name: {"list": []} for name in way}} for way in demands]
     assert wanted(card, headers) == told
+
+
+@pytest.mark.parametrize("schemes", [5, None, "token", [{"token": []}]])
+def test_a_demand_of_another_form_demands_nothing(schemes: Any):
+    card = {"securitySchemes": {"token": BEARER}, "securityRequirements": [{"schemes": schemes}]}
+    assert wanted(card, []) == ""
 
 
 async def test_the_card_is_asked_for_without_credentials_and_all_else_with_them():

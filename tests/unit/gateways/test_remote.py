@@ -119,6 +119,18 @@ def test_one_part_is_its_value_and_several_are_a_list(parts: Any, value: Any):
     assert module._value(parts) == value
 
 
+@pytest.mark.parametrize("artifacts", [5, {"parts": []}, [{"parts": 5}], [{"parts": {"text": "a"}}], [{"parts": [5]}]])
+async def test_a_result_of_another_form_ends_the_task(artifacts: Any):
+    async with reach() as here:
+
+        def does(task: dict[str, Any], message: dict[str, Any]) -> None:
+            here.far.turn(task, "COMPLETED")
+            task["artifacts"] = artifacts
+
+        here.far.does = does
+        assert "is no list of A2A's" in str(await here.failure())
+
+
 async def test_a_task_without_artifacts_has_come_to_what_it_said():
     async with reach() as here:
         here.far.does = lambda task, message: here.far.turn(task, "COMPLETED", "all done")
