@@ -37,9 +37,10 @@ _ELSEWHERE: Final = frozenset(
         "GIT_OBJECT_DIRECTORY",
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_NAMESPACE",
+        "GIT_QUARANTINE_PATH",
     }
 )
-"""Variables that git sets for its hooks, and that override the repository that is named."""
+"""Variables that git sets for its hooks, and that override the repository that is named, or forbid to move its refs."""
 
 
 def _check(resource: str, fence: int, seen: int) -> None:
@@ -295,14 +296,24 @@ class IfFence:
         return self._fences.admitting(resource, self.parse(value))
 
 
+def _check_word(given: str, what: str) -> None:
+    """Refuse what git would read as nothing, or as several words of its input."""
+    if not given or re.search(r"[\s\0]", given):
+        raise ValueError(f"expected {what}, got {given!r}")
+
+
 class GitGuard:
     """A git branch that nobody moves under a lower fence than one that was here.
 
     The fence is a ref of its own, `refs/a2a/fences/BRANCH`, moved in one transaction with the branch, so everybody who
     fetches the repository can read it. For branches that are not checked out: no working tree is touched.
+
+    Raises:
+        ValueError: it is not the name of a branch.
     """
 
     def __init__(self, repository: str | os.PathLike[str], branch: str) -> None:
+        _check_word(branch, "the name of a branch")
         self.repository = os.fspath(repository)
         self.branch = branch
         self._ref, self._fence_ref = f"refs/heads/{branch}", f"refs/a2a/fences/{branch}"
@@ -332,9 +343,15 @@ class GitGuard:
             old: the commit it must be at now; None: the branch must not exist, and is made.
 
         Raises:
+            ValueError: `commit` or `old` is not a commit.
             FencedOff: a higher fence was here; the branch is where it was.
             BranchMoved: the branch is not at `old`.
         """
+        for given in (commit, old):
+            if given is not None:
+                _check_word(given, "a commit")
+                if not given.strip("0"):  # to git this means to delete the branch
+                    raise ValueError(f"expected a commit, got {given!r}, which is none")
         line = f"update {self._ref} {commit} {old}" if old is not None else f"create {self._ref} {commit}"
         self._move(fence, [line], old)
 

@@ -393,6 +393,36 @@ def test_where_git_was_called_from_does_not_matter(repository: Repository, tmp_p
     assert other.git("for-each-ref") == ""
 
 
+def test_a_hook_that_may_not_move_its_own_refs_moves_those_of_another_repository(
+    repository: Repository, monkeypatch: Any
+) -> None:
+    one = repository.commit("one")
+    monkeypatch.setenv("GIT_QUARANTINE_PATH", "/elsewhere")  # as git sets it for `pre-receive`
+    guard = GitGuard(repository.path, "main")
+    guard.advance(one, 3, old=None)
+    assert guard.head() == one
+
+
+@pytest.mark.parametrize("commit", ["", "0" * 40, "0", "{one} {one}", "{one}\ndelete refs/heads/other"])
+def test_what_is_no_commit_deletes_no_branch(repository: Repository, commit: str) -> None:
+    one = repository.commit("one")
+    guard, other = GitGuard(repository.path, "main"), GitGuard(repository.path, "other")
+    for each in (guard, other):
+        each.advance(one, 3, old=None)
+    given = commit.format(one=one)
+    with pytest.raises(ValueError, match="expected a commit, got "):
+        guard.advance(given, 4, old=one)
+    with pytest.raises(ValueError, match="expected a commit, got "):
+        guard.advance(one, 4, old=given)
+    assert (guard.head(), other.head(), guard.seen()) == (one, one, 3)
+
+
+@pytest.mark.parametrize("branch", ["", "a b", "a\ndelete refs/heads/main", "a\0"])
+def test_what_is_no_branch_is_refused(repository: Repository, branch: str) -> None:
+    with pytest.raises(ValueError, match="expected the name of a branch, got "):
+        GitGuard(repository.path, branch)
+
+
 def test_no_hook_of_the_repository_has_a_say(repository: Repository) -> None:
     hook = repository.path / "hooks" / "reference-transaction"
     hook.parent.mkdir(exist_ok=True)
