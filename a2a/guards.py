@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import BranchMoved, FencedOff, LocalProtocolError
-from .stores.files import sync, sync_directory
+from .stores.files import resolved, sync, sync_directory
 
 __all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard", "reporting"]
 
@@ -135,12 +135,16 @@ class FenceDirectory:
 class FileGuard:
     """A file that is written whole or not at all, and never under a lower fence than one that was here.
 
-    The fence is in a file beside it, `.NAME.fence`.
+    The fence is in a file beside it, `.NAME.fence`. Symbolic links are followed once, here: by whatever path, one file
+    has one fence.
+
+    Raises:
+        StoreError: symbolic links lead in a circle.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self.fences = FenceFile(self.path.with_name(f".{self.path.name}.fence"), str(self.path))
+        self.path = resolved(Path(path))
+        self.fences = FenceFile(self.path.with_name(f".{self.path.name}.fence"), os.fspath(path))
 
     def touch(self, fence: int) -> None:
         """Become known as the holder: from now on no lower fence is admitted.

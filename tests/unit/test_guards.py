@@ -113,6 +113,19 @@ def test_a_late_writer_of_a_file_is_turned_away(tmp_path: Path) -> None:
     assert path.read_text() == "second"
 
 
+def test_a_late_writer_by_a_link_is_turned_away_as_well(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / "report.txt", tmp_path / "latest"
+    link.symlink_to(path)
+    early, late = FileGuard(link), FileGuard(path)
+    early.write("first", 3)
+    late.write("second", 8)
+    with pytest.raises(FencedOff, match="latest has seen fence 8"):
+        early.write("from the grave", 3)
+    early.write("third", 8)
+    assert (link.readlink(), path.read_text()) == (path, "third")
+
+
 def test_a_new_holder_is_known_from_its_first_touch(tmp_path: Path) -> None:
     guard = FileGuard(tmp_path / "report.txt")
     guard.write("first", 3)
