@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -44,7 +45,9 @@ def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, 
 
     Each agent is a process of its own, started again when it dies or when a Python file of its project changes.
     """
-    for spec in specs:
+    for number, spec in enumerate(specs):
+        if spec in specs[:number]:
+            raise click.UsageError(f"expected each agent once, got {spec} again")
         # An agent that does not run yet may run after a change; a module that does not exist has no file to watch.
         if not source_files(spec):
             raise click.UsageError(no_module(spec, spec.partition(":")[0]))
@@ -95,11 +98,12 @@ def _timed_stamps(spec: str) -> tuple[dict[Path, int], float]:
 
 
 def _stamps(spec: str) -> dict[Path, int]:
-    """Return when each source file of a module was last changed; a file that is being replaced is missing."""
+    """Return when each source file of a module was last changed; without those that cannot be looked at.
+
+    A file may be missing while it is replaced, and a symbolic link may lead nowhere.
+    """
     stamps = {}
     for path in source_files(spec):
-        try:
+        with suppress(OSError):
             stamps[path] = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            continue
     return stamps

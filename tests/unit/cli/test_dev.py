@@ -35,6 +35,13 @@ def test_a_changed_file_has_another_stamp(here: Path) -> None:
     assert _stamps("watched_one:agent") == {}
 
 
+def test_a_file_that_cannot_be_looked_at_is_missing(here: Path) -> None:
+    path = here / "watched_four.py"
+    path.write_text("x = 1")
+    (here / "circle.py").symlink_to("circle.py")
+    assert list(_stamps("watched_four:agent")) == [path]
+
+
 async def test_a_change_has_the_agent_started_again(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +91,13 @@ def test_an_agent_of_no_module_is_refused(command: Any) -> None:
     done = command("dev", "no_such_module:agent", "--listen", "127.0.0.1:0")
     assert done.code == 2
     assert "no_such_module:agent: there is no module no_such_module here or in this installation" in done.err
+
+
+def test_an_agent_that_is_named_twice_is_refused(here: Path, command: Any) -> None:
+    (here / "watched_five.py").write_text("x = 1")
+    done = command("dev", "watched_five:agent", "watched_five", "watched_five:agent", "--listen", "127.0.0.1:0")
+    assert done.code == 2
+    assert "expected each agent once, got watched_five:agent again" in done.err
 
 
 def test_an_address_that_others_reach_is_refused(command: Any) -> None:
