@@ -192,8 +192,8 @@ class ToolServer:
                 task, number = state[1], int(state[2])
                 self._calls[str(ctx.request_id)] = _Call(None, task)
                 await self._entered.wait()
-                if (form := _accepted(params)) is not None:
-                    await self._answer(task, number, form.get("answer"))
+                if (answer := _accepted(params)) is not None:
+                    await self._answer(task, number, answer)
                 return task, self._tools.get(params.name)
             if standing := next((tool for tool in STANDING if tool.name == params.name), None):
                 check_arguments(standing, arguments)
@@ -303,9 +303,9 @@ class ToolServer:
         except (MCPError, ValueError) as error:
             logger.warning("the host could not ask for %s: %s", task, error)
             return self._asking(task, question)
-        if given.action != "accept":
+        if (answer := _filled_in(given)) is None:
             return self._asking(task, question)
-        await self._answer(task, asked["askNo"], (given.content or {}).get("answer"))
+        await self._answer(task, asked["askNo"], answer)
         return None
 
     async def _answer(self, task: str, number: int | None, given: Any) -> None:
@@ -348,10 +348,15 @@ def _key_of(ctx: _Context) -> str | None:
     return key
 
 
-def _accepted(params: CallToolRequestParams) -> dict[str, Any] | None:
-    """Return the filled-in form of a repeated call; None if the person did not fill it in."""
+def _accepted(params: CallToolRequestParams) -> Any:
+    """Return the answer in the form of a repeated call; None if the person did not fill it in."""
     given = (params.input_responses or {}).get("answer")
-    return (given.content or {}) if isinstance(given, ElicitResult) and given.action == "accept" else None
+    return _filled_in(given) if isinstance(given, ElicitResult) else None
+
+
+def _filled_in(form: ElicitResult) -> Any:
+    """Return the answer in a form; None if there is none, as some hosts accept an empty form."""
+    return (form.content or {}).get("answer") if form.action == "accept" else None
 
 
 def _takes_forms(ctx: _Context) -> bool:

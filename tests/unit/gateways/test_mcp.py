@@ -339,6 +339,24 @@ async def test_a_form_that_comes_back_as_none_is_told_as_a_question(helper):
 
 
 @pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("content", [None, {}, {"answer": None}])
+async def test_an_empty_form_answers_nothing(mode, content):
+    worker = Agent("worker", "1")
+
+    @worker.skill
+    async def ask(task: TaskContext) -> str:
+        return await task.ask("what?")
+
+    host, asked = answers(types.ElicitResult(action="accept", content=content))
+    async with served(worker, mode=mode, host=host) as here:
+        told = await here.call("ask")
+        assert told.structured_content["state"] == "asks"
+        assert len(asked) == 1
+        answer = {"task": told.structured_content["task"], "answer": "this"}
+        assert text(await here.call("answer_task", answer)) == "this"
+
+
+@pytest.mark.parametrize("mode", ERAS)
 async def test_where_somebody_else_was_faster_that_answer_counts(helper, mode):
     async def callback(context: Any, params: Any) -> types.ElicitResult:
         (task,) = await here.squad.client.list(skill="sure")
