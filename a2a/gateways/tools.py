@@ -19,6 +19,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from ..cli.asking import choose, how_to_fill, question_lines
+from ..content import json_payload
 from ..delegator import AgentInfo
 
 __all__ = [
@@ -306,7 +307,11 @@ class Question:
 
 
 def _parsed(text: str) -> Any:
+    """Return typed text as JSON; unchanged if it is none, or a number without a form here, as a long account number."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        if isinstance(value, int | float):
+            json_payload(value)
+    except (ValueError, RecursionError):
         return text
+    return value

@@ -196,6 +196,10 @@ def test_a_question_is_a_form_of_one_field(asked: Any, field: dict[str, Any]) ->
     [
         ("why?", "because", "because"),
         ("how many?", "5", 5),
+        ("which account?", "12345678901234567890", "12345678901234567890"),
+        ("how warm?", "NaN", "NaN"),
+        ("how warm?", "1e999", "1e999"),
+        ("what is open?", "[" * 5000, "[" * 5000),
         ({"question": "sure?", "options": ["yes", "no"]}, " 2", "no"),
         ({"question": "good?", "options": ["approve", "reject: FEEDBACK"]}, "reject: no", "reject: no"),
         ({"question": "name?", "schema": {"type": "string"}}, "5", "5"),
