@@ -31,8 +31,9 @@ MARK = f"bounce-{new_suffix()}".encode()
 class Faults:
     """What goes wrong, and how often.
 
-    A share is a fraction of the messages that go to or from an agent or client, from 0 to below 1. All faults follow
-    from the seed: the same seed and the same messages have the same faults at the same places.
+    A share is a fraction of the messages that go to or from an agent or client, from 0 to below 1; both shares together
+    are below 1. All faults follow from the seed: the same seed and the same messages have the same faults at the same
+    places.
 
     Raises:
         ValueError: a share or a delay is not valid.
@@ -52,6 +53,8 @@ class Faults:
         for what, share in (("drop", self.drop), ("crash", self.crash)):
             if not 0 <= share < 1:
                 raise ValueError(f"{what}: expected a share of at least 0 and below 1, got {share!r}")
+        if self.drop + self.crash >= 1:  # nobody would ever connect
+            raise ValueError(f"drop and crash: expected less than 1 together, got {self.drop!r} and {self.crash!r}")
         if not 0 <= self.delay < float("inf"):
             raise ValueError(f"delay: expected seconds, got {self.delay!r}")
 

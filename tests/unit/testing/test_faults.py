@@ -326,8 +326,11 @@ async def test_nothing_comes_back_on_a_connection_that_ends(monkeypatch: pytest.
         assert (mischief.lines, mischief.broken()) == (set(), [])
 
 
-@pytest.mark.parametrize("wrong", [{"drop": 1.0}, {"crash": -0.1}, {"drop": float("nan")}, {"delay": float("inf")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"drop": 1.0}, {"crash": -0.1}, {"drop": float("nan")}, {"delay": float("inf")}, {"drop": 0.5, "crash": 0.5}],
+)
 def test_a_share_that_is_none_is_refused(wrong: dict[str, float]) -> None:
-    (name,) = wrong
+    name = " and ".join(wrong)
     with pytest.raises(ValueError, match=f"{name}: expected"):
         Faults(**wrong)
