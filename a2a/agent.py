@@ -146,7 +146,7 @@ class Agent:
         Call it when skills have been added or removed. While the coordinator is away it waits.
 
         Raises:
-            Refused: the coordinator does not accept the card.
+            Refused: the coordinator does not accept the card, and keeps the one it has.
             ConnectionLost: the agent ended in the meantime.
             ValueError: the card is not valid.
         """

@@ -144,8 +144,9 @@ class Runner(Reader):
         card, labels = self._agent.card(), dict(self._agent.labels)
 
         async def tell() -> None:
-            self._identity.card, self._identity.labels = card, labels  # the next hello sends them too
             await self.link.call(AgentUpdate(labels=labels, card=card))  # type: ignore[arg-type]
+            # The next hello sends them too; with a card that is refused the agent would not be let in again.
+            self._identity.card, self._identity.labels = card, labels
 
         await self.on_link(tell())
 

@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from a2a import Agent, connect
+from a2a.errors import Malformed
 from a2a.hosting import host
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -173,3 +174,21 @@ async def test_an_agent_whose_skills_change_tells_the_coordinator_while_it_runs(
             await running.advance(0)
             assert len(await running.client.find("write")) == 2, "the next hello says it as well"
     assert not agent.runs
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_an_update_that_is_refused_does_not_keep_the_agent_out(is_away: bool):
+    agent = Agent("pupil")
+    agent.skill(id="read")(lambda: "read")
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            for number in range(256):
+                agent.skill(id=f"write-{number}")(lambda: "written")
+            if is_away:
+                running.drop("pupil")
+            with pytest.raises(Malformed, match="at most 256 items"):
+                await agent.update()
+            running.drop("pupil")
+            await running.advance(0)
+            (info,) = await running.client.find(agent="pupil")
+            assert (info.status, info.skills) == ("ready", ["read"])
