@@ -111,16 +111,17 @@ class RemoteAgent(Agent):
 
     def _take(self, card: Mapping[str, Any]) -> None:
         cards = _skill_cards(card)
+        self._taken = card
         self.streams = bool(_object(card.get("capabilities")).get("streaming"))
         self.version = _text(card.get("version")) or "1.0"
         self.description = f"{_text(card.get('description'))} (remote, at {self.caller.asked})".strip()
         self.skill_cards = cards
-        self.skills.clear()
 
         async def carry(value: Any, task: TaskContext) -> Any:
             return await _Errand(self, task, value).run()
 
         for skill_id, skill in cards.items():
+            self.skills.pop(skill_id, None)
             self.skill(id=skill_id, description=skill["description"], tags=skill["tags"], takes_value=True)(carry)
 
     def card(self) -> dict[str, Any]:
@@ -132,11 +133,20 @@ class RemoteAgent(Agent):
         while True:
             await anyio.sleep(every)
             try:
-                fresh, before = await self.caller.card(), self.card()
+                fresh = await self.caller.card()
+                taken, before = self._taken, self.card()
                 self._take(fresh)
                 if self.card() != before:
-                    log.warning("the card at %s has changed: %s", self.caller.asked, ", ".join(self.skills))
-                    await self.update()
+                    log.warning("the card at %s has changed: %s", self.caller.asked, ", ".join(self.skill_cards))
+                    try:
+                        await self.update()
+                    except (Refused, ValueError):
+                        self._take(taken)  # the coordinator keeps it too
+                        raise
+                    finally:
+                        # Not before: until the coordinator has answered, it may offer the skills of either card.
+                        for skill_id in self.skills.keys() - self.skill_cards.keys():
+                            del self.skills[skill_id]
             except (ValueError, Unanswered, Faulted, A2AError) as error:
                 log.warning("the card at %s could not be renewed: %s", self.caller.asked, error)
 

@@ -731,6 +731,19 @@ async def test_a_card_that_has_changed_is_told(monkeypatch: pytest.MonkeyPatch):
         group.cancel_scope.cancel()
 
 
+async def test_a_card_that_the_coordinator_refuses_changes_nothing(caplog: pytest.LogCaptureFixture):
+    async with reach() as here, anyio.create_task_group() as group:
+        here.far.card["skills"] = [{"id": f"skill-{number}"} for number in range(257)]
+        group.start_soon(here.agent.keep_card, 0.01)
+        await here.far.until(lambda: "is not renewed: malformed" in caplog.text)
+        assert await here.call("hi") == "hi", "whether or not it was looked at again"
+        here.far.card["skills"] = [{"id": "echo"}, {"id": "sing"}]
+        while list(here.agent.skills) != ["echo", "sing"]:
+            await anyio.lowlevel.checkpoint()
+        assert await here.squad.client.call("sing", "la") == "la"
+        group.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("skills", "words"),
     [(None, "names no skill"), ([{"id": ""}], "1 to 128 characters"), ([{"id": "x" * 129}], "1 to 128 characters")],
