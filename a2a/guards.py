@@ -17,6 +17,7 @@ import os
 import re
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,10 @@ _ELSEWHERE: Final = frozenset(
     }
 )
 """Variables that git sets for its hooks, and that override the repository that is named, or forbid to move its refs."""
+
+
+_INSIDE: Final[dict[tuple[int, int], int]] = {}
+"""Each lock held by this process, as device and inode of its file, to the thread that is inside."""
 
 
 def _check(resource: str, fence: int, seen: int) -> None:
@@ -82,10 +87,18 @@ class FenceFile:
 
         Raises:
             FencedOff: a higher fence was here.
+            LocalProtocolError: this thread is inside already, and would wait for itself forever.
         """
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        file, thread = os.fstat(fd), threading.get_ident()
+        lock, is_inside = (file.st_dev, file.st_ino), False
         try:
+            if _INSIDE.get(lock) == thread:
+                raise LocalProtocolError(
+                    f"{self.resource}: this thread is inside already: leave the block first, do not await in it"
+                )
             fcntl.flock(fd, fcntl.LOCK_EX)
+            _INSIDE[lock], is_inside = thread, True
             seen = _number(os.pread(fd, 32, 0))
             _check(self.resource, fence, seen)
             if fence > seen:
@@ -95,6 +108,8 @@ class FenceFile:
                 sync_directory(self.path.parent)
             yield
         finally:
+            if is_inside:
+                del _INSIDE[lock]
             os.close(fd)
 
     def seen(self) -> int:

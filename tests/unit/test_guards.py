@@ -80,6 +80,15 @@ def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
         pass
 
 
+def test_who_would_wait_for_itself_is_told(tmp_path: Path) -> None:
+    guard = IfFence(FenceDirectory(tmp_path))
+    with guard.admitting("5", "a"), guard.admitting("5", "b"):
+        with pytest.raises(LocalProtocolError, match="a: this thread is inside already"), guard.admitting("6", "a"):
+            pass
+    with guard.admitting("6", "a"):
+        pass
+
+
 def test_a_link_in_the_place_of_the_fence_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "f").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="f"), FenceFile(tmp_path / "f").admitting(1):
