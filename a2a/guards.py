@@ -225,6 +225,8 @@ class SqlGuard:
         if commits_alone or getattr(connection, "autocommit", False) is True:
             raise LocalProtocolError("in autocommit mode the fence and what it guards would not be one transaction")
         self._connection = connection
+        self._writing: str | None = None
+        """The resource of the transaction that goes on."""
         self._refused = getattr(connection, "IntegrityError", Exception)
         self._insert = f"INSERT INTO {table} (resource, fence) VALUES ({placeholder}, {placeholder})"
         self._raise = (
@@ -241,9 +243,13 @@ class SqlGuard:
 
         Raises:
             FencedOff: a higher fence was here; nothing was changed.
+            LocalProtocolError: inside another such block, whose end would not be under its own fence any more.
         """
         connection = self._connection
+        if self._writing is not None:
+            raise LocalProtocolError(f"{resource}: a transaction has one fence, and that on {self._writing} goes on")
         cursor = connection.cursor()
+        self._writing = resource
         try:
             cursor.execute(self._raise, (fence, resource, fence))
             if cursor.rowcount == 0:
@@ -253,6 +259,8 @@ class SqlGuard:
         except BaseException:
             connection.rollback()
             raise
+        finally:
+            self._writing = None
 
     def _first(self, cursor: Any, resource: str, fence: int) -> None:
         """Enter a resource's first fence; else a higher fence was here, or two came at once."""

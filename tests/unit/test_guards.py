@@ -257,6 +257,16 @@ def test_the_guard_keeps_two_holders_apart_from_its_first_statement_on(database:
         pass
 
 
+def test_a_transaction_inside_another_is_refused(database: Any) -> None:
+    connection = database()
+    guard = SqlGuard(connection)
+    with guard.writing("accounts/7", 5):
+        with pytest.raises(LocalProtocolError, match="that on accounts/7 goes on"), guard.writing("accounts/8", 9):
+            pass
+        assert connection.in_transaction, "it goes on, under its own fence"
+    assert (guard.seen("accounts/7"), guard.seen("accounts/8")) == (5, 0)
+
+
 def test_a_connection_that_commits_each_statement_is_no_use(database: Any) -> None:
     with pytest.raises(LocalProtocolError, match="autocommit"):
         SqlGuard(database(isolation_level=None))
