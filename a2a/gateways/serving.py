@@ -77,7 +77,7 @@ async def gateway(
 
     Raises:
         ValueError: `listen` or `public_url` is not an address, or a caller has no valid name, or another caller's
-            token; UnsafeAddress: others reach it, and `ssl` is missing.
+            token, or one that is not one line of printable ASCII; UnsafeAddress: others reach it, and `ssl` is missing.
         OSError: cannot listen on the address.
         ConnectError: no coordinator was reached, or it refused the client.
         StateDirectoryError: the token cannot be kept.
@@ -85,6 +85,8 @@ async def gateway(
     by_caller = clients if isinstance(clients, Mapping) else {"": clients}
     if isinstance(clients, Mapping):
         _check_callers(clients)
+    if token is not None:
+        _check_fit(token.strip(), "token")
     name, port = parse_address(listen, DEFAULT_PORT)
     if public_url is not None:
         parts = urlsplit(public_url)
@@ -92,27 +94,27 @@ async def gateway(
             raise ValueError(f"expected http://HOST[:PORT] or https://HOST[:PORT], got {public_url!r}")
     with bind(name, port, is_secure=ssl is not None) as sock:
         url = address_of(name, sock, "http" if ssl is None else "https")
-        tokens = {caller: provide_gateway_token(url, caller=caller, token=token) for caller in by_caller}
-        _check_tokens(tokens)
-        carriers = {caller: Carrier(client) for caller, client in by_caller.items()}
-        shown = (public_url or url).rstrip("/")
-        app = application([(tokens[caller][0], carrier) for caller, carrier in carriers.items()], url=shown)
-        config = uvicorn.Config(
-            app,
-            http=PatientProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS_MAX,
-            timeout_graceful_shutdown=math.ceil(grace + _ENDS_WITHIN),
-        )
-        config.load()
-        config.ssl = ssl
-        server = _Server(config)
         try:
+            tokens = {caller: provide_gateway_token(url, caller=caller, token=token) for caller in by_caller}
+            _check_tokens(tokens)
+            carriers = {caller: Carrier(client) for caller, client in by_caller.items()}
+            shown = (public_url or url).rstrip("/")
+            app = application([(tokens[caller][0], carrier) for caller, carrier in carriers.items()], url=shown)
+            config = uvicorn.Config(
+                app,
+                http=PatientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=_CONNECTIONS_MAX,
+                timeout_graceful_shutdown=math.ceil(grace + _ENDS_WITHIN),
+            )
+            config.load()
+            config.ssl = ssl
+            server = _Server(config)
             async with _entered(by_caller.values()):
                 serving = asyncio.create_task(server.serve([sock]), name="gateway")
                 try:
@@ -155,10 +157,16 @@ def _check_callers(clients: Mapping[str, Client]) -> None:
             raise ValueError(f"expected a caller named by lower-case letters, digits, . and -, got {caller!r}")
 
 
+def _check_fit(token: str, what: str) -> None:
+    if not token.isascii() or not token.isprintable():  # what came would show it
+        raise ValueError(f"{what}: expected one line of printable ASCII: no caller could show another token")
+
+
 def _check_tokens(tokens: Mapping[str, tuple[str, Path]]) -> None:
-    """Refuse a token that two callers have: its bearer could be either of them."""
+    """Refuse a token that nobody can show, or that two callers have: its bearer could be either of them."""
     had = dict[str, Path]()
     for token, path in tokens.values():
+        _check_fit(token, str(path))
         if token in had:
             raise ValueError(f"expected a token of its own for each caller: {had[token]} and {path} have the same")
         had[token] = path

@@ -44,6 +44,13 @@ def test_an_empty_token_is_none(command: Any, tmp_path: Path) -> None:
     assert "expected a token, got an empty file" in done.err
 
 
+def test_a_token_that_no_caller_can_show_is_a_usage_error(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel")
+    done = command("gateway", "--listen", "127.0.0.1:0", "--bearer-file", str(tmp_path / "token"))
+    assert done.code == 2
+    assert "expected one line of printable ASCII" in done.err
+
+
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
 def test_without_the_extra_it_says_what_to_install(command: Any, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

@@ -99,6 +99,23 @@ async def test_a_token_that_two_callers_have_is_told(helper):
         with pytest.raises(ValueError, match="alice and .*bob have the same"):
             async with gateway(clients, "127.0.0.1:0", token="one"):
                 pytest.fail("who shows it could be either")
+        assert not [path for path in gateway_dir("http://127.0.0.1:1").parent.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("token", ["schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel", "one\ntwo", "a\x7f"])
+async def test_a_token_that_no_caller_can_show_is_told(helper, token):
+    async with squad(helper) as running:
+        with pytest.raises(ValueError, match="token: expected one line of printable ASCII") as raised:
+            async with gateway(running.connect("gateway"), "127.0.0.1:0", token=token):
+                pytest.fail("nobody would ever be let in")
+        assert token not in str(raised.value)
+        async with gateway(running.connect("gateway"), "127.0.0.1:0") as here:
+            listen = here.url.removeprefix("http://")
+        gateway_dir(here.url).mkdir()
+        (gateway_dir(here.url) / "token").write_text(token)
+        with pytest.raises(ValueError, match=r"/token: expected one line of printable ASCII"):
+            async with gateway(running.connect("gateway"), listen):
+                pytest.fail("nobody would ever be let in")
 
 
 @pytest.mark.parametrize("names", [["A"], ["a/b"], [".."], [""], []])
