@@ -7,12 +7,17 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..agent import Agent
 from .exits import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from _typeshed.importlib import MetaPathFinderProtocol
 
 __all__ = ["load_agent", "no_module", "source_files"]
 
@@ -82,9 +87,16 @@ def _file_of(name: str) -> Path | None:
         if full and inside is None:
             return None  # a module has none inside
         full = f"{full}.{part}" if full else part
-        found = next(filter(None, (finder.find_spec(full, inside) for finder in sys.meta_path)), None)
+        found = next(filter(None, (_spec_of(finder, full, inside) for finder in sys.meta_path)), None)
         inside = None if found is None else found.submodule_search_locations
     return None if found is None or found.origin is None else Path(found.origin)
+
+
+def _spec_of(finder: MetaPathFinderProtocol, name: str, inside: Sequence[str] | None) -> ModuleSpec | None:
+    try:
+        return finder.find_spec(name, inside)
+    except KeyError:  # a namespace package asks for the one around it by its name, and that is not imported
+        return finder.find_spec(name.rpartition(".")[2], inside)
 
 
 def _python_files(top: Path) -> list[Path]:

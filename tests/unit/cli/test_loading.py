@@ -104,6 +104,23 @@ def test_the_files_of_a_module_elsewhere_are_its_packages_or_its_own(
         assert source_files(spec) == expected
 
 
+def test_the_files_of_a_module_in_packages_without_an_init_file_are_found(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("installed")
+    sys.path.append(str(elsewhere))
+    for top, name in ((here, "mine"), (elsewhere, "theirs")):
+        (top / name / "agents" / "inner").mkdir(parents=True)
+        for path in ("a.py", "agents/b.py", "agents/inner/c.py"):
+            (top / name / path).write_text("raise SystemExit('it was run')")
+    for name, top in (("mine", here), ("theirs", elsewhere)):
+        expected = [top / name / path for path in ("a.py", "agents/b.py", "agents/inner/c.py")]
+        for spec in (f"{name}.a", f"{name}.agents.b:agent", f"{name}.agents.inner.c:agent"):
+            assert source_files(spec) == expected
+        assert source_files(f"{name}.agents.none") == []
+        assert source_files(f"{name}.agents.inner") == []
+
+
 def test_where_there_are_very_many_folders_only_those_of_the_module_are_looked_at(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
