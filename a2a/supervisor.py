@@ -253,6 +253,7 @@ class Supervisor:
         path = self.log_of(name)
         if path is None:
             return contextlib.nullcontext()
+        _make(self._logs)  # somebody may have cleaned up since, and the program starts there
         with contextlib.suppress(FileNotFoundError):
             if self.programs[name].restarts == 0 or path.stat().st_size > LOG_BYTES_MAX:
                 path.replace(path.with_suffix(".log.old"))

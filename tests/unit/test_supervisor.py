@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,18 @@ async def test_one_that_cannot_start_is_told_and_tried_again(tmp_path: Path) -> 
                 await supervisor.running("one")
             await until(supervisor, "one", lambda it: it.restarts >= 2)
             assert supervisor.log_of("one").read_text().count("no port is left\n") >= 2
+
+
+async def test_a_folder_of_logs_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=logs) as supervisor:
+            supervisor.start(program("one"))
+            first = (await supervisor.running("one")).pid
+            shutil.rmtree(logs)
+            supervisor.restart("one")
+            await until(supervisor, "one", lambda it: it.state == "running" and it.pid != first)
+            assert (logs / "one.log").exists()
 
 
 async def test_what_others_need_is_ended_after_them(tmp_path: Path) -> None:
