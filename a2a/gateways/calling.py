@@ -33,8 +33,9 @@ _ANSWER_WITHIN: Final = 30.0
 """Seconds for an answer that needs no work."""
 _QUIET_MAX: Final = 60.0
 """Seconds of silence in a stream, after which we check whether its task goes on."""
-_BODY_MAX: Final = 4 * 1024 * 1024
-"""Bytes of an answer, or of one event. A payload of two megabytes fits, however JSON writes it."""
+_BODY_MAX: Final = 8 * 1024 * 1024
+"""Bytes of an answer, or of one event. A payload of two megabytes fits, however JSON writes it: two bytes of UTF-8 may
+be an escape of six."""
 _CARD_MAX: Final = 256 * 1024
 _SHOWN_MAX: Final = 300
 _AWAY: Final = frozenset({408, 425, 429, 502, 503, 504})

@@ -119,6 +119,13 @@ def test_one_part_is_its_value_and_several_are_a_list(parts: Any, value: Any):
     assert module._value(parts) == value
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_largest_result_fits_in_whatever_way_json_writes_it(streaming: bool):
+    async with reach(FarAgent(streaming=streaming)) as here:  # which escapes whatever is not ASCII
+        value = "\N{LATIN SMALL LETTER E WITH ACUTE}" * 1_040_000
+        assert await here.call(value) == value
+
+
 @pytest.mark.parametrize("artifacts", [5, {"parts": []}, [{"parts": 5}], [{"parts": {"text": "a"}}], [{"parts": [5]}]])
 async def test_a_result_of_another_form_ends_the_task(artifacts: Any):
     async with reach() as here:
