@@ -29,6 +29,7 @@ from mcp_types import (
     InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
+    RequestId,
 )
 
 from .. import __version__
@@ -104,7 +105,7 @@ class ToolServer:
         self._agents: dict[str, AgentInfo] = {}
         self._tools: dict[str, SkillTool] = {}
         self._session: Any = None
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[RequestId | None, _Call] = {}
         self._bus = InMemorySubscriptionBus()
         self.server: Server[Any] = Server(
             "a2a",
@@ -178,7 +179,7 @@ class ToolServer:
         except (A2AError, ValueError, _Told) as error:
             result = failure(str(error))
         # Not if the host has cancelled the call: `_cancel` runs after this.
-        self._calls.pop(str(ctx.request_id), None)
+        self._calls.pop(ctx.request_id, None)
         return result
 
     async def _begun(self, ctx: _Context, params: CallToolRequestParams) -> tuple[str, SkillTool | None]:
@@ -190,7 +191,7 @@ class ToolServer:
                 if not (state := re.fullmatch(r"(\S+) (\d+)", params.request_state)):
                     raise _Told(f"requestState: expected what the question came with, got {params.request_state!r}")
                 task, number = state[1], int(state[2])
-                self._calls[str(ctx.request_id)] = _Call(None, task)
+                self._calls[ctx.request_id] = _Call(None, task)
                 await self._entered.wait()
                 if (answer := _accepted(params)) is not None:
                     await self._answer(task, number, answer)
@@ -206,7 +207,7 @@ class ToolServer:
             kept = "nothing was begun" if key is None else "call again with the same key"
             await self._entered.wait()
             tool = self._tools.get(params.name) or await self._found(params.name)
-            return await self._delegated(str(ctx.request_id), tool, tool.input_of(arguments), key), tool
+            return await self._delegated(ctx.request_id, tool, tool.input_of(arguments), key), tool
         raise _Told(f"no coordinator has answered at {self._url} for {_AWAY_AFTER:g} s: {kept}. The user may start it.")
 
     async def _found(self, name: str) -> SkillTool:
@@ -219,7 +220,7 @@ class ToolServer:
             raise _Told(f"no connected agent offers {name}, and nothing was begun. {there}")
         return tools[name]
 
-    async def _delegated(self, request: str, tool: SkillTool, value: Any, key: str | None) -> str:
+    async def _delegated(self, request: RequestId | None, tool: SkillTool, value: Any, key: str | None) -> str:
         def delegate() -> TaskHandle:
             return self._client.delegate(tool.skill, value, key, acceptance=self._acceptance)
 
@@ -230,7 +231,7 @@ class ToolServer:
 
     async def _cancel(self, ctx: _Context, params: CancelledNotificationParams) -> None:
         """Cancel the task of a call that the host has cancelled."""
-        call = self._calls.pop(str(params.request_id), None)
+        call = self._calls.pop(params.request_id, None)
         if call is None:
             return
         reason = "the host cancelled the call"

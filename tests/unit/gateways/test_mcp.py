@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ import mcp_types as types
 from mcp import Client as Host
 from mcp.shared.exceptions import MCPError
 from mcp.shared.memory import create_client_server_memory_streams
+from mcp.shared.message import SessionMessage
 
 from a2a import Agent, ConnectError, LinkSettings, TaskContext, connect
 from a2a.engine.policy import Policy
@@ -309,6 +310,38 @@ async def test_a_call_that_is_given_up_before_its_task_is_known_leaves_none_behi
         async with here.squad.connect("other") as client:
             for task in await client.list(skill="wait"):
                 assert [event async for event in client.watch(task["id"])][-1].state == "canceled"
+
+
+async def test_calls_whose_ids_differ_only_in_kind_are_cancelled_each_for_itself(helper, gate):
+    async def say(method: str, params: dict[str, Any], **more: Any) -> None:
+        said = {"jsonrpc": "2.0", "method": method, "params": params} | more
+        await write.send(SessionMessage(types.jsonrpc_message_adapter.validate_python(said)))
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper, policy=Policy(durations=QUICK)) as running:
+            tools = ToolServer(running.connect("mcp"), "ws://here")
+            async with (
+                tools.serving(),
+                create_client_server_memory_streams() as ((read, write), far),
+                anyio.create_task_group() as group,
+            ):
+                group.start_soon(tools.server.run, *far, tools.options)
+                about = {"capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}
+                await say("initialize", about | {"protocolVersion": "2025-06-18"}, id=0)
+                await read.receive()
+                await say("notifications/initialized", {})
+                tasks = list[str]()
+                for number in (1, "1"):
+                    await say("tools/call", {"name": "wait", "arguments": {}}, id=number)
+                    while (call := tools._calls.get(number)) is None or call.task is None:
+                        await anyio.lowlevel.checkpoint()
+                    tasks.append(call.task)
+                for number, task in ((1, tasks[0]), ("1", tasks[1])):
+                    assert (await running.client.get(task))["metadata"]["state"] in ("queued", "offered", "leased")
+                    await say("notifications/cancelled", {"requestId": number})
+                    async with aclosing(running.client.watch(task)) as events:
+                        assert [event.state async for event in events][-1] == "canceled"
+                group.cancel_scope.cancel()
 
 
 async def test_a_wait_that_ends_while_the_coordinator_is_away_says_so(helper, monkeypatch):
