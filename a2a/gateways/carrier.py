@@ -102,7 +102,9 @@ class Carrier:
         configuration = request.get("configuration")
         known = {} if configuration is None else configuration
         if isinstance(known, dict) and known.get("returnImmediately") in (None, False):
-            call = replace(call, payload=encode(request | {"configuration": known | {"returnImmediately": True}}))
+            at_once = encode(request | {"configuration": known | {"returnImmediately": True}})
+            if len(at_once) <= self.payload_max:  # else the coordinator waits, and the call counts meanwhile
+                call = replace(call, payload=at_once)
         with self._admission():
             sent = await self._first(call)
             task = decode(sent)["task"]

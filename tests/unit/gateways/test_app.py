@@ -16,6 +16,7 @@ from a2a.gateways import app as app_module
 from a2a.gateways import carrier as carrier_module
 from a2a.gateways.carrier import faulted
 from a2a.protocol.messages import A2ACall, A2AEvent
+from a2a.protocol.operations import encode
 
 BOUND = 30
 INFO = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -35,6 +36,18 @@ async def test_a_message_is_answered_with_its_task_once_that_has_ended(reach, sa
             assert found["result"] == task
             listed = (await reached.rpc("ListTasks", {"pageSize": 1}))["result"]
             assert ([one["id"] for one in listed["tasks"]], listed["totalSize"]) == ([task["id"]], 1)
+
+
+async def test_a_message_as_large_as_one_may_be_is_answered_as_any_other(reach, say):
+    with anyio.fail_after(BOUND):
+        async with reach() as reached:
+            left = reached.client.link.session.payload_max - len(encode(say("count_words", "m1", {"text": ""})))
+            request = say("count_words", "m1", {"text": "a" * left})
+            task = (await reached.rpc("SendMessage", request))["result"]["task"]
+            assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+            request = say("count_words", "m2", {"text": "a" * (left + 1)})
+            refused = await reached.caller.post("/message:send", json=request)
+            assert refused.status_code == 413
 
 
 async def test_a_message_that_does_not_wait_is_answered_as_soon_as_it_is_durable(reach, say, gate):
