@@ -135,7 +135,7 @@ async def test_a_result_of_another_form_ends_the_task(artifacts: Any):
             task["artifacts"] = artifacts
 
         here.far.does = does
-        assert "is no list of A2A's" in str(await here.failure())
+        assert "is not a list of A2A's" in str(await here.failure())
 
 
 async def test_a_task_without_artifacts_has_come_to_what_it_said():
@@ -742,7 +742,7 @@ async def test_a_card_that_the_coordinator_refuses_changes_nothing(caplog: pytes
     async with reach() as here, anyio.create_task_group() as group:
         here.far.card["skills"] = [{"id": f"skill-{number}"} for number in range(257)]
         group.start_soon(here.agent.keep_card, 0.01)
-        await here.far.until(lambda: "is not renewed: malformed" in caplog.text)
+        await here.far.until(lambda: "could not be renewed: malformed" in caplog.text)
         assert await here.call("hi") == "hi", "whether or not it was looked at again"
         here.far.card["skills"] = [{"id": "echo"}, {"id": "sing"}]
         while list(here.agent.skills) != ["echo", "sing"]:
