@@ -534,7 +534,7 @@ def _result(task: Mapping[str, Any]) -> Any:
     artifacts = task.get("artifacts") or []
     pieces = [_object(one).get("parts") or [] for one in artifacts] if isinstance(artifacts, list) else [artifacts]
     if not all(isinstance(one, list) for one in pieces):
-        raise AttemptFailed("the remote agent's result is not a list of A2A's artifacts", code="bad_answer")
+        raise AttemptFailed("the remote agent's result is not a list of A2A artifacts", code="bad_answer")
     parts = [part for one in pieces for part in one]
     return _value(parts or _object(task["status"].get("message")).get("parts") or [])
 

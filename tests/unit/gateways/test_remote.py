@@ -135,7 +135,7 @@ async def test_a_result_of_another_form_ends_the_task(artifacts: Any):
             task["artifacts"] = artifacts
 
         here.far.does = does
-        assert "is not a list of A2A's" in str(await here.failure())
+        assert "is not a list of A2A " in str(await here.failure())
 
 
 async def test_a_task_without_artifacts_has_come_to_what_it_said():
