@@ -36,6 +36,11 @@ def program(name: str, code: str = SAY_AND_WAIT, *, said: Callable[[str], None] 
     return Program(name, [sys.executable, "-I", "-S", "-c", code], on_ready=said)
 
 
+def once_there(flag: Path, exit_code: int) -> str:
+    """A program that ends with this code until a file is there, and runs from then on."""
+    return f"import os, sys\nif not os.path.exists({str(flag)!r}): sys.exit({exit_code})\n{SAY_AND_WAIT}"
+
+
 async def until(supervisor: Supervisor, name: str, state: Callable[[Running], bool]) -> Running:
     while True:
         news, running = supervisor.news, supervisor.programs[name]
@@ -291,10 +296,9 @@ async def test_one_that_waits_is_started_at_once_when_that_is_wanted(
 ) -> None:
     monkeypatch.setattr(module, "BACKOFF", (1000.0, 1000.0))
     flag = tmp_path / "ready"
-    code = f"import os, sys\nif not os.path.exists({str(flag)!r}): sys.exit(1)\n{SAY_AND_WAIT}"
     with anyio.fail_after(BOUND):
         async with supervise(logs=tmp_path / "logs") as supervisor:
-            supervisor.start(program("one", code))
+            supervisor.start(program("one", once_there(flag, 1)))
             await until(supervisor, "one", lambda it: it.state == "waiting")
             flag.touch()
             supervisor.restart("one")
@@ -306,7 +310,6 @@ async def test_one_that_would_fail_alike_is_started_again_only_when_that_is_want
 ) -> None:
     monkeypatch.setattr(module, "BACKOFF", (0.01, 0.01))
     flag = tmp_path / "ready"
-    code = f"import os, sys\nif not os.path.exists({str(flag)!r}): sys.exit(2)\n{SAY_AND_WAIT}"
     states: list[str] = []
 
     def told(changed: Supervisor) -> None:
@@ -314,7 +317,7 @@ async def test_one_that_would_fail_alike_is_started_again_only_when_that_is_want
 
     with anyio.fail_after(BOUND):
         async with supervise(logs=tmp_path / "logs", on_change=told) as supervisor:
-            supervisor.start(replace(program("one", code), halts_on=frozenset({2})))
+            supervisor.start(replace(program("one", once_there(flag, 2)), halts_on=frozenset({2})))
             supervisor.start(program("other", "import sys; sys.exit(2)"))
             with pytest.raises(ChildProcessError, match="one ended with 2"):
                 await supervisor.running("one")
