@@ -100,6 +100,8 @@ def on_context_write(world: World, sender: Connection, message: ContextWrite, no
         attempt.task if attempt else None,
         attempt.fence if attempt else None,
         message.reason,
+        ledger.delegators(attempt.task if attempt else None),
+        sender.role == "operator",
     )
     for change in changes:
         world.live.tries.pop((message.context_id, change["key"], agent), None)

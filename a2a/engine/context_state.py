@@ -46,6 +46,10 @@ class Origin:
     task: str | None
     fence: int | None
     reason: str
+    delegators: list[str] | None = None
+    """The principals that delegated the task and those above it; None if an older version wrote it."""
+    is_operator: bool = False
+    """Whether the author had the operator's role."""
 
 
 @dataclass(slots=True)
@@ -143,7 +147,9 @@ def apply_written(contexts: dict[str, Context], record: ContextWritten, lsn: int
     if context is None:
         context = contexts[record.context_id] = Context(record.context_id)
     before = context.kept_bytes
-    origin = Origin(record.by, record.at, record.task, record.fence, record.reason)
+    origin = Origin(
+        record.by, record.at, record.task, record.fence, record.reason, record.delegators, record.is_operator
+    )
     revs = {change["key"]: change["rev"] for change in record.changes}
     _add_write(context, Write(lsn, record.key, record.digest, revs, origin))
     for change in record.changes:

@@ -343,6 +343,17 @@ class Ledger:
             return parent.authority.holder
         return task.delegator
 
+    def delegators(self, task_id: str | None) -> list[str]:
+        """Return the principals that delegated a task and those above it, from below; none for None (spec RUNG-5)."""
+        found: list[str] = []
+        task = self.tasks.get(task_id or "")
+        while task is not None:
+            found.append(task.principal)
+            if task.above:
+                return [*found, *task.above]
+            task = self.tasks.get(task.parent or "")  # an older version did not note what is above a task
+        return found
+
     def open_children(self, task: Task) -> Iterator[Task]:
         """Yield the sub-tasks of a task that have not ended, in the order they were made."""
         return (self.open_tasks[child] for child in task.children if child in self.open_tasks)
@@ -434,6 +445,7 @@ class Ledger:
                 result.payload,
                 lsn,
                 above[1:],
+                delegators=self.delegators(task.id),
             )
         )
 

@@ -43,6 +43,8 @@ class Patched:
     """Tasks whose results patch the same, and with which it is still to be compared."""
     collides: list[str] = field(default_factory=list)
     """Tasks whose results it collides with, until a conflict says so."""
+    delegators: list[str] | None = None
+    """The principals that delegated its task and those above it; None if an older version noted it."""
 
     @property
     def names(self) -> list[Name]:

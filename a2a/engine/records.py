@@ -652,6 +652,10 @@ class ContextWritten(Record):
     task: str | None = None
     fence: int | None = None
     reason: str = ""
+    delegators: list[str] | None = None
+    """The principals that delegated the attempt's task and those above it; None if an older version wrote it."""
+    is_operator: bool = False
+    """Whether its author had the operator's role."""
 
 
 @dataclass(slots=True)

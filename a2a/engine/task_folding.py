@@ -98,6 +98,7 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
     ledger.index.add(task)
     if record.parent is not None:
         parent = ledger.tasks[record.parent]
+        task.above = tuple(ledger.delegators(parent.id))
         parent.children.append(task.id)
         if parent.group is not None and record.scope == f"group:{parent.id}":
             parent.group.electorate.append(task.id)

@@ -230,6 +230,8 @@ class Task:
     on_parent_end: str
     depth: int
     deadline_at: int | None
+    above: tuple[str, ...] = ()
+    """The principals that delegated the tasks above it, its parent's first."""
     budget: dict[str, int] = field(default_factory=dict)
     on_delegator_loss: str = "continue"
     loss_ms: int = 0

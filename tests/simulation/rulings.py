@@ -444,7 +444,7 @@ class CountedRight(Checker):
     def _is_above(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
         principal, task = principal_of(one["agent"]), self.model.tasks.get(other["task"] or "")
         above = []
-        while task is not None and not task.is_archived:
+        while task is not None:
             above.append(task.principal)
             task = self.model.tasks.get(task.parent or "")
         return principal in above and principal != principal_of(other["agent"])

@@ -1084,6 +1084,22 @@ async def who_delegated_outranks_who_works(under: Coordinator) -> None:
     check(as_bytes(values.body["values"][0]["payload"]) == b'"delegator"', "the delegator's value", values)
 
 
+@coordinator("RUNG-5", also=("CONFLICT-13", "CONFLICT-14"))
+async def what_an_operator_wrote_first_stands(under: Coordinator) -> None:
+    """Of two values for a decision that cannot be merged, an operator's stands over a member's that came later."""
+    context, operator, client = under.name("context"), await under.operator(), await under.peer()
+    for number, (peer, value) in enumerate(((operator, b'"operator"'), (client, b'"member"'))):
+        operation = {"key": "decisions/a", "ifRev": 0, "value": value}
+        answer = await peer.request("context.write", contextId=context, key=f"w{number}", ops=[operation])
+    conflict = (answer.body.get("data") or {}).get("conflict")
+    resolved = await client.take("conflict.resolved", conflict=conflict)
+    check(
+        (resolved.body.get("by"), resolved.body.get("ref")) == ("authority", "revision-1"), "the operator's", resolved
+    )
+    values = await client.request("context.read", contextId=context, keys=["decisions/a"])
+    check(as_bytes(values.body["values"][0]["payload"]) == b'"operator"', "the operator's value", values)
+
+
 @coordinator("CONFLICT-18", also=("CONFLICT-17",))
 async def an_agent_that_is_taken_again_and_again_is_kept_from_both(under: Coordinator) -> None:
     """The third takeover of a process that answers is refused with `denied`, and names a conflict by rule `d2`."""

@@ -99,6 +99,8 @@ class Candidate:
     resource: str | None = None
     is_operator: bool = False
     """Whether its author had the operator's role."""
+    delegators: list[str] | None = None
+    """The principals that delegated the task and those above it; None if only tasks in memory can tell."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import hashlib
 
 from ...protocol.canonical import canonical
 from ...protocol.types import principal_of
+from ..context_state import Origin
 from ..ledger import Ledger
 from ..records import ContextWritten, Record
 from ..task_state import Task
@@ -61,23 +62,23 @@ def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, w
         return []
     context_id, key = conflict.contested
     stands = conflict.candidates[0]
-    task: str | None
-    fence: int | None
-    if outcome == "merge" and ref is None:
-        wanted = conflict.candidates[1]
-        value = conflict.stages[-1].merged or b"null"
-        author, task, fence = wanted.agent, wanted.task, wanted.fence
-    elif outcome == "merge" and ref is not None:
+    reason = f"conflict {conflict.id}: {why}"
+    if outcome == "merge" and ref is not None:
         result = ledger.tasks[ref].results[-1]
-        value, author, task, fence = merged_value(ledger.tasks[ref]) or b"null", result.agent, ref, result.fence
+        value = merged_value(ledger.tasks[ref]) or b"null"
+        origin = Origin(result.agent, now, ref, result.fence, reason, ledger.delegators(ref))
     else:
-        chosen = next(candidate for candidate in conflict.candidates if candidate.ref == ref)
-        value, author, task, fence = chosen.payload, chosen.agent, chosen.task, chosen.fence
+        if outcome == "merge":
+            chosen, value = conflict.candidates[1], conflict.stages[-1].merged or b"null"
+        else:
+            chosen = next(candidate for candidate in conflict.candidates if candidate.ref == ref)
+            value = chosen.payload
+        origin = Origin(chosen.agent, now, chosen.task, chosen.fence, reason, chosen.delegators, chosen.is_operator)
     if value == stands.payload:
         return []
     context = ledger.contexts[context_id]
     name = conflict.write["name"] if outcome == "select" else conflict.id
-    if context.written_as(principal_of(author), name) is not None:
+    if context.written_as(principal_of(origin.author), name) is not None:
         name = conflict.id  # the author has used that name for another write meanwhile
     change = {
         "key": key,
@@ -89,5 +90,19 @@ def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, w
         "guarded": outcome == "select" and conflict.write["guarded"],
     }
     digest = conflict.write["digest"] if name == conflict.write["name"] else hashlib.sha256(value).hexdigest()
-    reason = f"conflict {conflict.id}: {why}"
-    return [ContextWritten(now, context_id, name, digest, author, [change], [], task, fence, reason)]
+    return [
+        ContextWritten(
+            now,
+            context_id,
+            name,
+            digest,
+            origin.author,
+            [change],
+            [],
+            origin.task,
+            origin.fence,
+            reason,
+            origin.delegators,
+            origin.is_operator,
+        )
+    ]

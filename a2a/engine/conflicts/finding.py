@@ -153,6 +153,8 @@ def _contested(
             context.id,
             op.key,
             entry.rev,
+            is_operator=origin.is_operator,
+            delegators=origin.delegators,
         ),
         Candidate(
             "proposal-2",
@@ -168,6 +170,7 @@ def _contested(
             op.key,
             op.if_rev,
             is_operator=sender.role == "operator",
+            delegators=ledger.delegators(attempt.task if attempt is not None else None),
         ),
     ]
     terms = terms_by(world.policy, "context")

@@ -68,5 +68,15 @@ def collision(world: World, task_id: str, now: int) -> ConflictOpened | None:
 
 def _candidate(one: Patched, number: int) -> Candidate:
     return Candidate(
-        one.task, "result", one.agent, one.digest, one.payload, number, one.lsn, one.task, one.fence, one.context_id
+        one.task,
+        "result",
+        one.agent,
+        one.digest,
+        one.payload,
+        number,
+        one.lsn,
+        one.task,
+        one.fence,
+        one.context_id,
+        delegators=one.delegators,
     )

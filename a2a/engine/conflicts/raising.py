@@ -149,6 +149,7 @@ def _fence(ledger: Ledger, subject: RaisedSubject, agent: str, number: int) -> C
         claim.task if claim is not None and is_its else None,
         subject.fence or 0,
         resource=subject.resource,
+        delegators=ledger.delegators(claim.task if claim is not None and is_its else None),
     )
 
 
@@ -162,7 +163,18 @@ def _result(ledger: Ledger, task_id: str) -> Candidate | Decision:
         return refuse(ErrorCode.NOT_FOUND, f"task {task_id} is {task.state} and has no result")
     result = task.results[-1]
     at = next((event.lsn for event in reversed(task.history) if event.event == "report"), task.lsn)
-    return Candidate(task_id, "result", result.agent, result.result_hash, result.payload, 0, at, task_id, result.fence)
+    return Candidate(
+        task_id,
+        "result",
+        result.agent,
+        result.result_hash,
+        result.payload,
+        0,
+        at,
+        task_id,
+        result.fence,
+        delegators=ledger.delegators(task_id),
+    )
 
 
 def _revision(ledger: Ledger, subject: RaisedSubject, number: int) -> Candidate | Decision:
@@ -185,6 +197,8 @@ def _revision(ledger: Ledger, subject: RaisedSubject, number: int) -> Candidate 
         context.id,
         entry.key,
         subject.rev or entry.rev,
+        is_operator=revision.origin.is_operator,
+        delegators=revision.origin.delegators,
     )
 
 

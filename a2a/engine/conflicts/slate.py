@@ -91,9 +91,4 @@ def _is_above(ledger: Ledger, one: Candidate, other: Candidate) -> bool:
     principal = principal_of(one.agent)
     if principal == principal_of(other.agent):
         return False
-    task = ledger.tasks.get(other.task or "")
-    while task is not None:
-        if task.principal == principal:
-            return True
-        task = ledger.tasks.get(task.parent or "")
-    return False
+    return principal in (ledger.delegators(other.task) if other.delegators is None else other.delegators)

@@ -61,7 +61,7 @@ def digest(of: type[Task | Conflict | Context], body: bytes, beside: Sequence[by
     if body:
         kept = plain.from_bytes(of, body, beside)  # whichever version wrote it
         if isinstance(kept, Task):
-            kept.chunk_bytes = 0  # earlier versions did not always count them
+            kept.chunk_bytes, kept.above = 0, ()  # earlier versions did not always count, or note, them
         body = plain.to_bytes(kept)
     return hashlib.blake2b(body, digest_size=12).digest()
 

@@ -102,7 +102,8 @@ def _opened(past: Past, record: ConflictOpened) -> list[list[Record]]:
     if topic == "task" and about_task not in past.ledger.tasks:
         allow((Task, about_task) in past.shelf, f"a task that there is, {about_task} is none")
         return [[record]]  # likewise
-    role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
+    own = [candidate for candidate in record.candidates if candidate["form"] == "value"]
+    role = "operator" if any(candidate["is_operator"] for candidate in own) else "member"
     kind: Any = record.kind
     message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload or b"")
     # Earlier versions did not always refuse one about the answers of an undecided group.

@@ -9,10 +9,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from ...protocol.canonical import content_hash
 from ..conflicts.asking import as_it_came
-from ..records import Asked, Declined, Delegated, LeaseExpired, Record, Reported, Settled
+from ..records import (
+    Asked,
+    ConflictOpened,
+    ContextWritten,
+    Declined,
+    Delegated,
+    LeaseExpired,
+    Record,
+    Reported,
+    Settled,
+)
 from . import agents, archive, conflicts, sharing, tasks
 from .past import NotAllowedError, Past, Rule
 
@@ -112,7 +123,8 @@ def _known(record: Record, stands: Record) -> Record:
     """Return the record with those values of the recorded one that do not follow from earlier records.
 
     These are the pause before another attempt, whose bounds are settings, and what heartbeats have told. Also a
-    question about answers: earlier versions embedded answers that are not JSON unchanged.
+    question about answers: earlier versions embedded answers that are not JSON unchanged. And who delegated an author's
+    task: earlier versions did not record that.
     """
     if isinstance(record, Delegated) and isinstance(stands, Delegated) and record.payload != stands.payload:
         payload = as_it_came(record.payload) if record.scope.startswith(("conflict:", "compare:")) else record.payload
@@ -124,4 +136,17 @@ def _known(record: Record, stands: Record) -> Record:
         return replace(record, progress_no=stands.progress_no, note=stands.note, usage=stands.usage)
     if isinstance(record, Settled | Declined | Asked) and isinstance(stands, type(record)):
         return replace(record, usage=stands.usage)
+    if isinstance(record, ContextWritten) and isinstance(stands, ContextWritten) and stands.delegators is None:
+        return replace(record, delegators=None)
+    if isinstance(record, ConflictOpened) and isinstance(stands, ConflictOpened):
+        return replace(record, candidates=_as_known(record.candidates, stands.candidates))
     return record
+
+
+def _as_known(found: list[dict[str, Any]] | None, stand: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    if found is None or stand is None or len(found) != len(stand):
+        return found
+    return [
+        {name: value for name, value in one.items() if name in known or name != "delegators"}
+        for one, known in zip(found, stand, strict=True)
+    ]

@@ -21,7 +21,7 @@ def _context_written(past: Past, record: ContextWritten) -> list[list[Record]]:
     attempt = Held(record.task, record.fence or 0) if record.task is not None else None
     depends = [Seen(**seen) for seen in record.depends]
     message = ContextWrite(record.context_id, record.key, ops, depends, attempt, record.reason)
-    return [past.say(record.by, message, record.at)]
+    return [past.say(record.by, message, record.at, role="operator" if record.is_operator else "member")]
 
 
 def _about_claims(past: Past, record: Record) -> list[list[Record]]:

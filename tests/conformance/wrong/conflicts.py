@@ -569,6 +569,14 @@ ROWS: tuple[Wrong, ...] = (
         areas=("CONFLICT-14",),
     ),
     Wrong(
+        "forgets-who-was-an-operator",
+        COORDINATOR,
+        "What an operator wrote has no more weight than what a member wrote.",
+        one(FINDING, "is_operator=origin.is_operator,", "is_operator=False,"),
+        broken=("RUNG-5",),
+        areas=("RUNG-5",),
+    ),
+    Wrong(
         "disputes-with-itself",
         COORDINATOR,
         "Two processes of one principal are a conflict.",

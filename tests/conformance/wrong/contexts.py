@@ -307,7 +307,7 @@ ROWS: tuple[Wrong, ...] = (
         "names-a-principal-as-author",
         COORDINATOR,
         "The author of a revision is the principal.",
-        one(CONTEXT_STATE, "origin = Origin(record.by,", "origin = Origin(principal_of(record.by),"),
+        one(CONTEXT_STATE, "Origin(\n        record.by,", "Origin(\n        principal_of(record.by),"),
         broken=("CTX-1",),
         areas=("CTX-1",),
     ),

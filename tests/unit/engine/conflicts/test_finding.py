@@ -271,12 +271,78 @@ def test_a_delegator_has_more_to_say_than_its_worker(writers):
     assert case.value(DB) == (b'"by its delegator"', 2, "ann")
 
 
+def test_a_delegator_has_more_to_say_after_the_task_has_left_memory(writers):
+    case = writers("authority", "abort", linger_ms=0)
+    worker = case.town.worker("w")
+    task = case.ann.delegate(context_id=C, acceptance="auto")
+    offer = worker.offer()
+    case.write(worker, DB, b'"by the worker"', 0, attempt=Held(task, offer.fence))
+    worker.report(offer)
+    case.town.pass_time(5_000)
+    assert task not in case.town.ledger.tasks
+    known = case.lost(case.ann, DB, b'"by its delegator"', 0)
+    assert case.town.ledger.conflicts[known].by == "authority"
+    assert case.value(DB) == (b'"by its delegator"', 2, "ann")
+
+
+def test_who_has_more_to_say_than_an_author_is_known_of_a_value_that_a_conflict_came_to(writers):
+    case = writers("authority", "human", "abort", linger_ms=0, conflict_rest_ms=0)
+    worker = case.town.worker("w")
+    task = case.ann.delegate(context_id=C, acceptance="auto")
+    offer = worker.offer()
+    case.write(case.bob, DB, b"1", 0)
+    first = case.lost(worker, DB, b"2", 0, attempt=Held(task, offer.fence))
+    case.town.join("carl", operator_token="op").say(ConflictVote(first, "proposal-2"))
+    assert case.value(DB) == (b"2", 2, "w")
+    worker.report(offer)
+    case.town.pass_time(5_000)
+    assert task not in case.town.ledger.tasks
+    second = case.lost(case.ann, DB, b"3", 1)
+    assert case.town.ledger.conflicts[second].by == "authority"
+    assert case.value(DB) == (b"3", 3, "ann")
+
+
 def test_a_person_has_more_to_say_than_all_agents(writers):
     case = writers("authority", "abort")
     person = case.town.join("carl", operator_token="op")
     case.write(case.ann, DB, b"1", 0)
     assert case.lost(person, DB, b"2", 0)
     assert case.value(DB) == (b"2", 2, "carl")
+
+
+def test_a_person_who_wrote_first_has_more_to_say_as_well(writers):
+    case = writers("authority", "abort")
+    case.write(case.town.join("carl", operator_token="op"), DB, b"1", 0)
+    known = case.lost(case.ann, DB, b"2", 0)
+    conflict = case.town.ledger.conflicts[known]
+    assert (conflict.by, conflict.ref) == ("authority", "revision-1")
+    assert case.value(DB) == (b"1", 1, "carl")
+
+
+def test_a_persons_value_that_a_conflict_came_to_is_still_a_persons(writers):
+    case = writers("authority", "abort", conflict_rest_ms=0)
+    person = case.town.join("carl", operator_token="op")
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(person, DB, b"2", 0)
+    known = case.lost(case.ann, DB, b"3", 1)
+    assert case.town.ledger.conflicts[known].by == "authority"
+    assert case.value(DB) == (b"2", 2, "carl")
+
+
+def test_who_had_values_merged_has_more_to_say_than_the_merger(writers):
+    case = writers({"strategy": "merge", "skill": "merge"}, "authority", "abort", linger_ms=0, conflict_rest_ms=0)
+    merger = case.town.worker("m", "merge")
+    case.write(case.ann, DB, b"1", 0)
+    case.lost(case.bob, DB, b"2", 0)
+    offer = merger.offer()
+    merger.report(offer, payload=b'[{"artifactId":"result","parts":[{"data":3}]}]')
+    assert case.value(DB) == (b"3", 2, "m")
+    case.town.pass_time(5_000)
+    assert offer.task not in case.town.ledger.tasks
+    known = case.lost(case.bob, DB, b"4", 1)
+    case.town.pass_time(case.town.coordinator.policy.judge_ms)
+    assert case.town.ledger.conflicts[known].by == "authority"
+    assert case.value(DB) == (b"4", 3, "bob")
 
 
 def test_a_merger_makes_a_new_value(writers):

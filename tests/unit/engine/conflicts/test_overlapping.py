@@ -388,3 +388,13 @@ def test_raised_results_are_merged_by_themselves_too(coders):
     tasks = [case.reports(patch(5, "x")), case.reports(patch(9, "y"))]
     case.boss.say(ConflictRaise("artifact", [RaisedSubject(task=task) for task in tasks]))
     assert case.conflicts[0].outcome == "merge"
+
+
+def test_who_is_above_the_author_of_a_patch_has_more_to_say_after_the_task_has_left_memory(coders):
+    case = coders("authority", "abort", linger_ms=0, count=2)
+    first = case.reports(patch(5, "x"), acceptance="auto", by=case.workers["w0"], spec={"requires": {"agent": "w1"}})
+    case.town.pass_time(5_000)
+    assert first not in case.town.ledger.tasks
+    second = case.reports(patch(5, "y"), spec={"requires": {"agent": "w0"}})
+    (conflict,) = case.conflicts
+    assert (conflict.by, conflict.ref) == ("authority", second)

@@ -18,9 +18,11 @@ from a2a.protocol.messages import (
     ConflictVote,
     ContextOp,
     ContextWrite,
+    Held,
     Ok,
     RaisedSubject,
     TaskConfirm,
+    TaskDelegate,
     TaskGet,
     TaskLimits,
     TaskSteer,
@@ -193,6 +195,69 @@ def test_a_delegator_has_more_to_say_than_who_works_for_it(dispute):
     case = dispute("authority", "abort")
     case.raised(ConflictRaise("result", [RaisedSubject(task=case.tasks[0]), RaisedSubject(value=b"7")]), by=case.boss)
     assert (case.conflict.by, case.conflict.ref) == ("authority", "value-2")
+
+
+def test_who_is_above_a_subtask_has_more_to_say_after_both_tasks_have_left_memory(make_town):
+    town = make_town(linger_ms=0, ladder=({"strategy": "authority"}, {"strategy": "abort"}))
+    boss, planner, worker = town.join("boss"), town.worker("planner", "plan"), town.worker("worker")
+    boss.delegate("root", skill="plan", acceptance="auto")
+    above = planner.offer()
+    spec = {"skill": "echo", "acceptance": {"evaluator": "auto"}}
+    leaf = planner.say(TaskDelegate("leaf", spec, b"[]", parent=Held(above.task, above.fence))).task
+    worker.report(worker.offer())
+    planner.report(above)
+    town.pass_time(5_000)
+    assert not {above.task, leaf} & {*town.ledger.tasks}
+    boss.say(ConflictRaise("result", [RaisedSubject(task=leaf), RaisedSubject(value=b"7")]))
+    (conflict,) = town.ledger.conflicts.values()
+    assert (conflict.by, conflict.ref) == ("authority", "value-2")
+
+
+def test_what_a_person_wrote_has_more_to_say_than_all_agents(make_town):
+    ladders = {"context": ({"strategy": "authority"}, {"strategy": "abort"})}
+    town = make_town(admission=Admission(operator_token=digest("op")), ladders=ladders)
+    boss, person = town.join("boss"), town.join("carl", operator_token="op")
+    person.say(ContextWrite("plans", "w", [ContextOp("a", value=b"1")]))
+    boss.say(ConflictRaise("context", [RaisedSubject(context_id="plans", key="a"), RaisedSubject(value=b"2")]))
+    (conflict,) = town.ledger.conflicts.values()
+    assert (conflict.by, conflict.ref) == ("authority", "revision-1")
+
+
+def test_who_is_above_the_holder_of_a_claim_has_more_to_say_once_the_task_has_left_memory(make_town):
+    ladder = (
+        {"strategy": "judge", "skill": "judge", "timeoutMs": 60_000},
+        {"strategy": "authority"},
+        {"strategy": "abort"},
+    )
+    town = make_town(linger_ms=0, ladders={"resource": ladder})
+    boss, worker = town.join("boss"), town.worker("worker")
+    task = boss.delegate(acceptance="auto", spec={"resources": [{"name": "main", "mode": "x"}]})
+    offer = worker.offer()
+    (claim,) = town.ledger.claims.claims.values()
+    subjects = [RaisedSubject(resource="main", fence=claim.fence), RaisedSubject(resource="other", fence=1)]
+    boss.say(ConflictRaise("resource", subjects, object="resource:main"))
+    worker.report(offer)
+    town.pass_time(59_000)
+    assert task not in town.ledger.tasks
+    (conflict,) = town.ledger.conflicts.values()
+    assert conflict.is_open
+    town.pass_time(2_000)
+    assert (conflict.by, conflict.ref) == ("authority", "fence-2")
+
+
+def test_who_is_above_the_author_of_a_revision_has_more_to_say_after_the_task_has_left_memory(make_town):
+    ladders = {"context": ({"strategy": "authority"}, {"strategy": "abort"})}
+    town = make_town(linger_ms=0, ladders=ladders)
+    boss, worker = town.join("boss"), town.worker("worker")
+    task = boss.delegate(acceptance="auto", context_id="plans")
+    offer = worker.offer()
+    worker.say(ContextWrite("plans", "w", [ContextOp("a", value=b"1")], attempt=Held(task, offer.fence)))
+    worker.report(offer)
+    town.pass_time(5_000)
+    assert task not in town.ledger.tasks
+    boss.say(ConflictRaise("context", [RaisedSubject(context_id="plans", key="a"), RaisedSubject(value=b"2")]))
+    (conflict,) = town.ledger.conflicts.values()
+    assert (conflict.by, conflict.ref) == ("authority", "value-2")
 
 
 def test_among_equals_nobody_has_more_to_say(dispute):

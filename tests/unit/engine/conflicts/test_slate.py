@@ -1,9 +1,12 @@
 """What a rung decides between, and who has more to say."""
 
+from dataclasses import replace
+
 import pytest
 
 from a2a.engine.conflicts.case import Candidate
 from a2a.engine.conflicts.slate import of_conflict, of_group, outranks
+from a2a.engine.ledger import Ledger
 from a2a.protocol.messages import ConflictRaise, Held, RaisedSubject, TaskDelegate
 
 
@@ -43,6 +46,22 @@ def test_who_is_above_each_other_is_above_nobody(town, tree):
     _, leaf = tree
     other = town.peers[3].delegate("back", skill="plan")
     assert not outranks(town.ledger, said("planner", other), said("worker", leaf))
+
+
+def test_what_was_recorded_of_a_task_counts_and_not_what_is_in_memory(town, tree):
+    _, leaf = tree
+    assert outranks(town.ledger, said("boss"), said("worker", "gone", delegators=["planner", "boss"]))
+    assert not outranks(town.ledger, said("boss"), said("worker", leaf, delegators=["planner"]))
+    assert not outranks(town.ledger, said("boss"), said("worker", "gone")), "an older version did not record it"
+
+
+def test_what_is_above_a_task_is_known_without_the_tasks_above_it(town, tree):
+    root, leaf = tree
+    alone, older = Ledger("main"), Ledger("main")
+    alone.tasks[leaf] = town.ledger.tasks[leaf]
+    assert alone.delegators(leaf) == town.ledger.delegators(leaf) == ["planner", "boss"]
+    older.tasks = {root: town.ledger.tasks[root], leaf: replace(town.ledger.tasks[leaf], above=())}
+    assert older.delegators(leaf) == ["planner", "boss"], "an older version did not note it"
 
 
 def test_a_person_outranks_all_agents(town, tree):

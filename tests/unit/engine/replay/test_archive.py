@@ -25,11 +25,11 @@ def test_a_conflict_that_left_before_its_task_is_found(disputes):
     assert (difference.stands, difference.expected) == (left, f"{left.conflicts[0]} is needed in memory")
 
 
-@pytest.mark.parametrize(("field", "is_known"), [("chunk_bytes", True), ("chunks", False)])
-def test_a_task_that_was_archived_before_the_bytes_of_chunks_were_counted_is_the_same(records, field, is_known):
+@pytest.mark.parametrize(("field", "is_known"), [("chunk_bytes", True), ("above", True), ("chunks", False)])
+def test_a_task_that_was_archived_by_a_version_that_did_not_note_this_is_the_same(records, field, is_known):
     position = next(number for number, record in enumerate(records) if isinstance(record, Recalled))
     task = plain.from_bytes(Task, records[position].body)
     assert task.chunk_bytes > 0
-    setattr(task, field, 0)
+    setattr(task, field, ("boss",) if field == "above" else 0)
     recalled = replace(records[position], body=plain.to_bytes(task))
     assert (Replay("main").run([*records[:position], recalled]) is None) is is_known

@@ -16,6 +16,7 @@ from a2a.engine.records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextWritten,
     Delegated,
     GroupDecided,
     Merged,
@@ -25,7 +26,7 @@ from a2a.engine.records import (
     StageOpened,
 )
 from a2a.engine.replay.run import Replay
-from a2a.protocol.messages import ConflictRaise, PatchRef, RaisedSubject
+from a2a.protocol.messages import ConflictRaise, ContextOp, ContextWrite, Held, PatchRef, RaisedSubject
 from tests.unit.engine.conflicts.court import Court, ladder
 
 
@@ -66,6 +67,31 @@ def test_a_conflict_decided_for_another_than_won_is_found(disputes):
     difference = Replay("main").run([*disputes[:position], replace(resolved, ref=other), *disputes[position + 1 :]])
     assert difference is not None
     assert (difference.lsn, difference.stands) == (position + 1, replace(resolved, ref=other))
+
+
+def test_a_ledger_that_does_not_say_who_delegated_is_decided_again(make_town):
+    town = make_town(ladders={"context": ({"strategy": "authority"}, {"strategy": "abort"})})
+    boss, worker = town.join("boss"), town.worker("w")
+    task = boss.delegate(context_id="c")
+    attempt = Held(task, worker.offer().fence)
+    worker.say(ContextWrite("c", "1", [ContextOp("decisions/a", 0, b"1")], attempt=attempt))
+    boss.say(ContextWrite("c", "2", [ContextOp("decisions/a", 0, b"2")]))
+    records = town.said()
+    older = list(records)
+    for position, record in enumerate(records):
+        if isinstance(record, ContextWritten):
+            older[position] = replace(record, delegators=None)
+            touched = replace(record, delegators=["mallory"])
+        elif isinstance(record, ConflictOpened):
+            without = [{name: one[name] for name in one if name != "delegators"} for one in record.candidates]
+            older[position] = replace(record, candidates=without)
+            touched = replace(record, candidates=[one | {"delegators": ["mallory"]} for one in record.candidates])
+        else:
+            continue
+        difference = Replay("main").run([*records[:position], touched, *records[position + 1 :]])
+        assert difference is not None and difference.lsn == position + 1
+    assert [type(record) for record in records].count(ContextWritten) == 2
+    assert Replay("main").run(older) is None
 
 
 def test_diffs_that_were_read_loosely_are_read_again(make_town, monkeypatch):

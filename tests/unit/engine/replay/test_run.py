@@ -68,7 +68,7 @@ FREE = {
     "Merged": {"why"},
     "StageClosed": {"why", "by"},
     "ConflictAppealed": {"ground", "payload"},
-    "ContextWritten": {"context_id", "key", "by"},
+    "ContextWritten": {"context_id", "key", "by", "is_operator"},
 }
 """Fields that hold what somebody said: another word would have been as good, and only a hash can tell."""
 
