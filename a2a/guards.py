@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from .errors import BranchMoved, FencedOff, LocalProtocolError
+from .errors import BranchMoved, FencedOff, LocalProtocolError, StoreError
 from .stores.files import resolved, sync, sync_directory
 
 __all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard", "reporting"]
@@ -88,6 +88,7 @@ class FenceFile:
         Raises:
             FencedOff: a higher fence was here.
             LocalProtocolError: this thread is inside already, and would wait for itself forever.
+            StoreError: the file holds something else than a fence.
         """
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         file, thread = os.fstat(fd), threading.get_ident()
@@ -99,7 +100,7 @@ class FenceFile:
                 )
             fcntl.flock(fd, fcntl.LOCK_EX)
             _INSIDE[lock], is_inside = thread, True
-            seen = _number(os.pread(fd, 32, 0))
+            seen = self._number(os.pread(fd, 32, 0))
             _check(self.resource, fence, seen)
             if fence > seen:
                 # Before the write it protects: after a crash in between, older fences are still kept out.
@@ -113,15 +114,20 @@ class FenceFile:
             os.close(fd)
 
     def seen(self) -> int:
-        """Return the greatest fence so far, 0 if there was none."""
+        """Return the greatest fence so far, 0 if there was none.
+
+        Raises:
+            StoreError: the file holds something else than a fence.
+        """
         try:
-            return _number(self.path.read_bytes())
+            return self._number(self.path.read_bytes()[:32])
         except FileNotFoundError:
             return 0
 
-
-def _number(written: bytes) -> int:
-    return int(written) if written.strip() else 0
+    def _number(self, written: bytes) -> int:
+        if not re.fullmatch(rb"\s*[0-9]*\s*", written):
+            raise StoreError(f"expected a fence in {self.path}, got {written!r}: is it the file of something else?")
+        return int(written.strip() or 0)
 
 
 class FenceDirectory:

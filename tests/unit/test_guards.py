@@ -16,7 +16,7 @@ import pytest
 
 from a2a import FenceDirectory, FencedOff, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard, reporting
 from a2a import guards as module
-from a2a.errors import BranchMoved, ClaimLost, LocalProtocolError
+from a2a.errors import BranchMoved, ClaimLost, LocalProtocolError, StoreError
 
 # One fence -----------------------------------------------------------------------------------------------------------
 
@@ -94,6 +94,17 @@ def test_a_link_in_the_place_of_the_fence_is_not_followed(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="f"), FenceFile(tmp_path / "f").admitting(1):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("holds", [b"12 of 13\n", b"-1", b"\xff" * 40])
+def test_a_file_of_something_else_is_no_fence(tmp_path: Path, holds: bytes) -> None:
+    fences = FenceFile(tmp_path / "f")
+    fences.path.write_bytes(holds)
+    with pytest.raises(StoreError, match="expected a fence in .*f, got b'"), fences.admitting(20):
+        pass
+    with pytest.raises(StoreError, match="expected a fence"):
+        fences.seen()
+    assert fences.path.read_bytes() == holds
 
 
 def test_each_resource_of_a_directory_has_a_fence_of_its_own(tmp_path: Path) -> None:
