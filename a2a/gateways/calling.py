@@ -117,6 +117,8 @@ def interface_of(
         version = str(one.get("protocolVersion") or VERSION).split(".")
         if binding not in ("JSONRPC", "HTTP+JSON") or version[:2] != VERSION.split("."):
             continue
+        if urlsplit(url).scheme not in ("http", "https"):
+            continue  # JSON-RPC may as well be offered over a WebSocket
         here, there = urlsplit(card_url(asked)), urlsplit(card_url(url))
         if there.hostname not in {here.hostname, *allowed}:
             raise ValueError(

@@ -75,6 +75,7 @@ def test_the_first_interface_that_is_spoken_here_is_taken():
     offered = [
         interface("https://h/old", version="0.3"),
         interface("https://h/grpc", "GRPC"),
+        interface("wss://h/rpc"),
         interface("https://h/rest/", "HTTP+JSON", "1.0.1") | {"tenant": "t"},
         interface("https://h/rpc"),
     ]
