@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -35,6 +36,8 @@ _READ_WITHIN = 30.0
 """Seconds in which the body of a request must arrive."""
 _PULSE = 15.0
 """Seconds between two comments in a stream: a proxy may end a stream that is silent."""
+_SHOWN_MAX = 200
+"""Characters of a path that an error shows."""
 _CARD_FRESH = 1.0
 """Seconds for which the card is cached: anybody may ask for it."""
 _STREAMS = ("SendStreamingMessage", "SubscribeToTask")
@@ -220,7 +223,21 @@ def application(callers: Sequence[tuple[str, Carrier]], *, url: str) -> ASGIApp:
             )
         ),
     ]
-    return _Door(Starlette(routes=routes), callers, LOOPBACK_NAMES | {_host_name(urlsplit(url).netloc)})
+    app = Starlette(routes=routes, exception_handlers={404: _not_routed, 405: _not_routed})
+    return _Door(app, callers, LOOPBACK_NAMES | {_host_name(urlsplit(url).netloc)})
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Answer what goes to no endpoint, as HTTP+JSON answers an operation that there is not (A2A 11.6)."""
+    assert isinstance(error, HTTPException), "only those are handled here"
+    allowed = (error.headers or {}).get("Allow")
+    what = (
+        f"{request.url.path[:_SHOWN_MAX]} takes {allowed}"
+        if allowed
+        else f"there is no {request.url.path[:_SHOWN_MAX]}"
+    )
+    fault = Fault(-32600 if allowed else -32601, f"{what}, got {request.method}").told
+    return _refusal(_HttpJson(), fault, error.status_code, **(error.headers or {}))
 
 
 class _Surface:

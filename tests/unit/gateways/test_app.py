@@ -189,6 +189,26 @@ async def test_errors_of_http_json(reach, path, method, says):
             assert (error["code"], info["@type"], info["domain"]) == (says[0], INFO, "a2a-protocol.org")
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "status", "words"),
+    [
+        ("/nowhere", "GET", 404, "there is no /nowhere, got GET"),
+        ("/", "GET", 405, "/ takes POST, got GET"),
+        ("/tasks", "DELETE", 405, "/tasks takes GET"),
+        ("/" + "x" * 1_000, "POST", 404, "there is no /xxx"),
+    ],
+)
+async def test_what_goes_to_no_endpoint_is_answered_in_json(reach, path, method, status, words):
+    with anyio.fail_after(BOUND):
+        async with reach() as reached:
+            answered = await reached.caller.request(method, path)
+            error = answered.json()["error"]
+            assert (answered.status_code, error["code"]) == (status, status)
+            assert error["message"].startswith(words) and len(error["message"]) < 300
+            assert error["details"][0]["@type"] == INFO
+            assert ("Allow" in answered.headers) is (status == 405)
+
+
 async def test_http_json_is_the_same_operations(reach, say):
     with anyio.fail_after(BOUND):
         async with reach() as reached:
