@@ -47,9 +47,6 @@ __all__ = [
     "scope_of",
 ]
 
-_ASKED_HERE = ("group:", "conflict:", "compare:")
-"""Scopes of tasks that the coordinator delegates: no delegator waits for their results, they count where it asked."""
-
 
 def scope_of(message: TaskDelegate, agent: str) -> str:
     """Return the scope of a delegation's key (spec TASK-5)."""
