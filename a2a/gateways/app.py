@@ -230,14 +230,12 @@ def application(callers: Sequence[tuple[str, Carrier]], *, url: str) -> ASGIApp:
 async def _not_routed(request: Request, error: Exception) -> Response:
     """Answer what goes to no endpoint, as HTTP+JSON answers an operation that there is not (A2A 11.6)."""
     assert isinstance(error, HTTPException), "only those are handled here"
-    allowed = (error.headers or {}).get("Allow")
-    what = (
-        f"{request.url.path[:_SHOWN_MAX]} takes {allowed}"
-        if allowed
-        else f"there is no {request.url.path[:_SHOWN_MAX]}"
-    )
-    fault = Fault(-32600 if allowed else -32601, f"{what}, got {request.method}").told
-    return _refusal(_HttpJson(), fault, error.status_code, **(error.headers or {}))
+    path, allowed = request.url.path[:_SHOWN_MAX], (error.headers or {}).get("Allow")
+    if allowed is None:
+        return _refusal(_HttpJson(), Fault(-32601, f"there is no {path}, got {request.method}").told, 404)
+    methods = ", ".join(sorted(allowed.split(", ")))
+    fault = Fault(-32600, f"{path} takes {methods}, got {request.method}").told
+    return _refusal(_HttpJson(), fault, 405, Allow=methods)
 
 
 class _Surface:

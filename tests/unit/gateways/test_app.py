@@ -194,7 +194,7 @@ async def test_errors_of_http_json(reach, path, method, says):
     [
         ("/nowhere", "GET", 404, "there is no /nowhere, got GET"),
         ("/", "GET", 405, "/ takes POST, got GET"),
-        ("/tasks", "DELETE", 405, "/tasks takes GET"),
+        ("/tasks", "DELETE", 405, "/tasks takes GET, HEAD, got DELETE"),
         ("/" + "x" * 1_000, "POST", 404, "there is no /xxx"),
     ],
 )
