@@ -231,7 +231,7 @@ class TaskContext:
     ) -> NoReturn:
         """Hand the task on to another agent, with the last checkpoint and a message; the handler ends here.
 
-        If the caller stops waiting, the hand-off still stands: the handler's own outcome counts only if it is refused.
+        If the caller stops waiting, the handoff still stands: the handler's own outcome counts only if it is refused.
 
         Args:
             to: the id of the next agent; by default any other.
@@ -344,7 +344,7 @@ class TaskContext:
             timeout: seconds to wait; the coordinator's default is a day.
 
         Raises:
-            Conflict: the task can no longer ask, for example because it is being cancelled.
+            Conflict: the task can no longer ask, for example because it is being canceled.
             QuotaExceeded: the task has asked as often as it may.
             StaleFence: the attempt has lost its authority.
         """

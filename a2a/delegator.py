@@ -386,7 +386,7 @@ class Delegator:
                 as a field of a model or dataclass, travels as a sorted list, which is the same after a restart; inside
                 a dict or a list, give a list instead.
             key: the same key is the same task, now and after any restart. None: a new task each time; a caller that
-                gives up before the task is known to exist, for example by a timeout, has it cancelled.
+                gives up before the task is known to exist, for example by a timeout, has it canceled.
             acceptance: who says that the result is good: `delegator` (you, when the block ends without an exception),
                 `auto` (it is taken as reported), `human` (an operator).
             to: only this agent.
@@ -514,7 +514,7 @@ class Delegator:
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """Delegate, wait for the result, confirm it and return it. Options and errors as for `delegate` and `result`.
 
-        A caller that gives up waiting can take the task up again with its key. Without a key the task is cancelled.
+        A caller that gives up waiting can take the task up again with its key. Without a key the task is canceled.
         """
         handle = self.delegate(skill, input, key, **options)
         handle._slack_ms = REPLY_SLACK_MS  # nobody needs the task's id before its result is there

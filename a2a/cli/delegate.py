@@ -108,7 +108,7 @@ def delegate(
     A VALUE is JSON if it parses, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr. Ctrl-C
     leaves the task running.
 
-    Exit codes: 5 the task failed or was cancelled; 6 the result relies on decisions that have moved, or lost a
+    Exit codes: 5 the task failed or was canceled; 6 the result relies on decisions that have moved, or lost a
     conflict, and waits to be confirmed or rejected; 7 the agent refused the task, or its result was rejected for good.
     """
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None

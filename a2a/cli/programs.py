@@ -31,7 +31,7 @@ OUTPUT_MAX = 1024 * 1024
 ERRORS_KEPT = 4 * 1024
 """Bytes from the end of stderr that a failure includes."""
 GRACE = 2.0
-"""Seconds from SIGTERM to SIGKILL when an attempt is cancelled."""
+"""Seconds from SIGTERM to SIGKILL when an attempt is canceled."""
 LEFTOVER_CHECK = 0.2
 """Seconds between two checks whether a program has ended and left its outputs open."""
 TRY_AGAIN = 75

@@ -346,7 +346,7 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
 def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
 
-    Exit codes: 1 there is no result yet; 5 the task failed or was cancelled; 6 the result relies on decisions that have
+    Exit codes: 1 there is no result yet; 5 the task failed or was canceled; 6 the result relies on decisions that have
     moved, or lost a conflict, and waits to be confirmed or rejected; 7 the agent refused the task, or its result was
     rejected for good.
     """

@@ -1,7 +1,7 @@
 """The agents of a coordinator as tools for one MCP host: a call delegates a task and waits for it.
 
 Tasks belong to the coordinator: giving up a call early, the end of a host and a restart of either do not change them.
-Only if the host cancels a call is its task cancelled. `tools` makes what a model reads.
+Only if the host cancels a call is its task canceled. `tools` makes what a model reads.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class ToolServer:
                     async with call.again() as handle:
                         await handle.cancel(reason)
         except A2AError as error:
-            logger.info("%s could not be cancelled: %s", call.task, error)
+            logger.info("%s could not be canceled: %s", call.task, error)
         else:
             if scope.cancelled_caught:
                 logger.warning("%s may go on: the coordinator at %s has not answered", call.task, self._url)

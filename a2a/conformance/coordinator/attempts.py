@@ -459,7 +459,7 @@ async def what_is_at_work_is_handed_on(under: Coordinator) -> None:
 
 @coordinator("HAND-3", also=("LIMIT-4",))
 async def a_task_is_handed_on_so_often_and_no_more(under: Coordinator) -> None:
-    """The eleventh hand-off of a task is refused with `quota`, and the attempt goes on."""
+    """The eleventh handoff of a task is refused with `quota`, and the attempt goes on."""
     _, worker, offer = await begun(under, timers=LONG)
     other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
     holder, next_one = worker, other
@@ -473,7 +473,7 @@ async def a_task_is_handed_on_so_often_and_no_more(under: Coordinator) -> None:
 
 @coordinator("HAND-2")
 async def a_task_is_not_handed_on_to_nobody(under: Coordinator) -> None:
-    """If no other agent qualifies, the hand-off is refused with `no_capable_agent`, and the attempt goes on."""
+    """If no other agent qualifies, the handoff is refused with `no_capable_agent`, and the attempt goes on."""
     _, worker, offer = await begun(under)
     await worker.refused("no_capable_agent", "task.handoff", **at(offer))
     await worker.refused("no_capable_agent", "task.handoff", to=under.name("nobody"), **at(offer))

@@ -55,7 +55,7 @@ async def a_task_that_was_leased_shows_working_while_it_waits_again(under: Coord
 
 @coordinator("STATE-4", also=("CANCEL-5", "ACCEPT-6"))
 async def nothing_leads_out_of_the_end(under: Coordinator) -> None:
-    """A completed task is neither cancelled, reworked nor reported again."""
+    """A completed task is neither canceled, reworked nor reported again."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)

@@ -105,7 +105,7 @@ async def an_agent_that_will_not_ends_the_task(under: Coordinator) -> None:
 
 @coordinator("REPORT-5")
 async def an_unasked_canceled_counts_as_given_back(under: Coordinator) -> None:
-    """The outcome `canceled` of a task that was not cancelled leads to another attempt."""
+    """The outcome `canceled` of a task that was not canceled leads to another attempt."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer, outcome="canceled")
     again = await worker.offered(offer.task, attempt=2)

@@ -201,7 +201,7 @@ async def begins_at_the_oldest_where_it_does_not_know_the_place(under: Coordinat
 
 @coordinator("MAIL-6")
 async def an_entry_is_as_true_as_can_be_said_when_it_is_sent(under: Coordinator) -> None:
-    """The offer of a task that was cancelled while its agent was away comes as the `task.revoke` of its fence."""
+    """The offer of a task that was canceled while its agent was away comes as the `task.revoke` of its fence."""
     name, skill = under.name("worker"), under.skill()
     client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
     worker.acknowledges = False

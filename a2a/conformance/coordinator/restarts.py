@@ -370,7 +370,7 @@ async def what_was_used_and_given_away_counts_after_a_crash(under: Coordinator) 
 
 @coordinator("DURABLE-5", also=("CANCEL-3", "CANCEL-4", "CANCEL-5", "LEASE-10", "FENCE-3", "HELLO-6"))
 async def who_is_to_stop_is_so_after_a_crash(under: Coordinator) -> None:
-    """Attempts of cancelled tasks go on in the same mode; one taken away is told so, one yielded is over."""
+    """Attempts of canceled tasks go on in the same mode; one taken away is told so, one yielded is over."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     offers = []
@@ -513,7 +513,7 @@ async def a_task_goes_to_whom_it_was_handed_after_a_crash(under: Coordinator) ->
     client = await under.peer(who)
     await client.reviewed(offer.task)
     counters = (await client.view(offer.task))["metadata"].get("counters") or {}
-    check(counters.get("handoffs") == 1, "one hand-off", counters)
+    check(counters.get("handoffs") == 1, "one handoff", counters)
 
 
 @coordinator("DURABLE-5", also=("ASK-1", "ASK-6", "MAIL-6", "TIME-5"))

@@ -96,7 +96,7 @@ def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
             parent=group.task,
             depth=group.depth + 1,
             deadline_at=group.deadline_at,
-            # The group itself is offered to nobody. Its members are cancelled with it if its delegator is lost.
+            # The group itself is offered to nobody. Its members are canceled with it if its delegator is lost.
             on_delegator_loss="pause" if group.on_delegator_loss == "pause" else "continue",
         )
         for number in range(1, group.spec["redundancy"]["n"] + 1)
