@@ -301,7 +301,10 @@ async def _play_coordinator(
                 trouble=settings.trouble,
                 agents=settings.agents,
             )
-            version = await _version(own, encoding, has_answered=bool(version)) or version
+            greeted, why = await _version(own, encoding, has_answered=bool(version))
+            version = greeted or version
+            if why and not any(found.values()):  # said at once: if nothing is answered, a run takes many minutes
+                plan.out.note(f"{own.url} does not welcome the suite: {why}")
             found[encoding] += await playing.play_coordinator(
                 part,
                 own,
@@ -377,8 +380,8 @@ def _tokens(plan: Plan, url: str) -> tuple[str, str]:
     return token, operator_token
 
 
-async def _version(settings: Settings, encoding: str, *, has_answered: bool = False) -> str:
-    """Say hello and return the version agreed on; empty if no welcome came, which the cases will report.
+async def _version(settings: Settings, encoding: str, *, has_answered: bool = False) -> tuple[str, str]:
+    """Say hello, and return the version agreed on, or why no welcome came, which the cases will report as well.
 
     Args:
         settings: where the coordinator is.
@@ -396,19 +399,21 @@ async def _version(settings: Settings, encoding: str, *, has_answered: bool = Fa
             peer = await under.connect(name=name)
             answer = await peer.request("hello", **under.hello(name))
     except TimeoutError:
-        return ""
+        return "", f"nothing came within {PATIENCE:g} s"
     except (Failed, Closed) as error:
         # A refused handshake is a plain ConnectionError.
         nobody_listens = isinstance(error.__cause__, OSError) and type(error.__cause__) is not ConnectionError
         if nobody_listens and not has_answered:
             raise ConnectError(f"nothing listens at {settings.url}: {error.__cause__}") from error
-        return ""
+        return "", str(error)
     finally:
         await under.aclose()
     if answer.code == "auth":
         detail = answer.body.get("detail", "auth")
         raise Failure(f"{settings.url} refuses the suite: {detail} (--token-file)", ExitCode.NOT_CONNECTED)
-    return str(answer.body.get("version", "")) if answer.kind == "welcome" else ""
+    if answer.kind != "welcome":
+        return "", f"expected a welcome, got {answer.kind}: {answer.body.get('detail', '')}"
+    return str(answer.body.get("version", "")), ""
 
 
 @conformance.command()

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -215,8 +216,8 @@ def test_tokens_may_come_from_files_and_the_environment(
     async def sees(under: Coordinator) -> None:
         seen.append((under.settings.token, under.settings.operator_token))
 
-    async def greeted(*_: Any, **__: Any) -> str:
-        return "1.0"
+    async def greeted(*_: Any, **__: Any) -> tuple[str, str]:
+        return "1.0", ""
 
     write(sees)
     monkeypatch.setattr(module, "_version", greeted)
@@ -245,6 +246,27 @@ def test_where_nobody_listens_there_is_nothing_to_try(command: Any) -> None:
     done = command("conformance", "run", "--url", "ws://127.0.0.1:1")
     assert done.code == 3
     assert "nothing listens at ws://127.0.0.1:1" in done.err
+
+
+def test_that_nothing_is_answered_is_told_before_all_cases_fail_of_it(
+    command: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    write(passes)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        done = command("conformance", "run", "--url", url)
+    says = f"{url} does not welcome the suite: nothing came within 0.1 s"
+    assert done.err.splitlines().count(says) == 1
+
+
+def test_why_a_coordinator_does_not_welcome_the_suite_is_told(
+    command: Any, world: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Coordinator, "hello", lambda *_: {"versions": ["7.0", "7.0"], "agentId": "x"})
+    write(passes)
+    done = command("conformance", "run", "--url", world.url)
+    assert f"{world.url} does not welcome the suite: expected a welcome, got error: " in done.err
 
 
 def test_the_suite_starts_a_coordinator_and_starts_it_again(command: Any, write: Write) -> None:
