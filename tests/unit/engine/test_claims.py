@@ -1,5 +1,6 @@
 """Claims: granted, queued, denied, called back, renewed, released, and ended with their attempt."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -263,6 +264,22 @@ def test_numbers_begin_anew_with_another_instance(town):
     granted(town.join("me").say(wants("a")))
     again = town.join("me", instance_id="me-2", incarnation=2)
     granted(again.say(wants("b")))
+
+
+def test_a_number_stands_for_its_claim_though_another_process_of_the_agent_has_claimed_since(town):
+    first, second = (town.hello("me", instance_id=name, incarnation=no) for no, name in enumerate("ab", 1))
+    me = town.dial()
+    me.say(first)
+    fence = granted(me.say(wants("a")))
+    other = town.dial()
+    other.say(replace(second, secret=me.welcome.secret))
+    granted(other.say(wants("b")))
+    back = town.dial()
+    back.say(replace(first, secret=me.welcome.secret, incarnation=3))
+    assert granted(back.say(wants("a"))) == fence
+    assert refusal(back.say(wants("c"))) == ErrorCode.IDEMPOTENCY_MISMATCH
+    assert back.say(ClaimRelease(claim_no=1)) == Ok()
+    assert [claim.names for claim in town.ledger.claims.claims.values()] == [{"b": "x"}]
 
 
 def test_what_was_denied_at_once_may_be_tried_again_under_its_number(town):
@@ -667,6 +684,16 @@ def test_what_a_task_needs_is_granted_with_its_lease_under_the_attempts_fence(to
     worker.report(offer)
     granted(town.join("me2").say(wants("repo/**")))
     assert town.task(task).state == "reported"
+
+
+def test_what_was_granted_with_a_lease_is_given_back_by_its_number(town, boss):
+    worker = town.worker("w")
+    boss.delegate(spec=needs("a"))
+    offer = worker.offer()
+    assert worker.say(ClaimRelease(claim_no=0, task=offer.task, fence=offer.fence)) == Ok()
+    assert ends(town) == [(offer.fence, "released")]
+    granted(worker.say(wants("b", offer=offer)))
+    assert worker.say(ClaimRelease(claim_no=0, task=offer.task, fence=offer.fence)) == Ok()
 
 
 def test_a_task_without_needs_is_offered_as_ever(town, boss):
