@@ -287,7 +287,10 @@ def _at(value: Any, pointer: str) -> Any:
 
 def _near(one: Any, other: Any, tolerance: float) -> bool:
     if _is_number(one) and _is_number(other):
-        return bool(abs(one - other) <= tolerance)
+        try:
+            return bool(abs(one - other) <= tolerance)
+        except OverflowError as error:
+            raise Incomparable("an integer beyond all floating-point numbers is compared by its bytes only") from error
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(_near(a, b, tolerance) for a, b in zip(one, other, strict=True))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -56,6 +56,16 @@ def test_each_joins_the_first_class_whose_first_member_it_equals():
     assert classify("numeric(1)", firsts, result("9"))[0] == 2
 
 
+@pytest.mark.parametrize("huge", ["9" * 400, f"[{'9' * 400}]", "1e400", "NaN"])
+def test_a_number_beyond_all_others_equals_its_own_bytes_and_keeps_no_others_apart(huge):
+    """Spec COMPARE-3: it is not of the form that is read, whichever comes first."""
+    other = huge.replace("9" * 400, "0.5") if "9" in huge else "0.5"
+    assert classify("numeric(1)", [result(huge)], result(huge))[0] == 0
+    assert classify("numeric(1)", [result(huge)], result(other))[0] == 1
+    assert classify("numeric(1)", [result(other)], result(huge))[0] == 1
+    assert classify("numeric(1)", [result(huge), result(other)], result(other + " "))[0] == 1
+
+
 def test_equal_bytes_are_never_read():
     assert classify("set", [b"no json"], b"no json")[0] == 0
 
