@@ -59,7 +59,7 @@ def run(job: Merge, *, loosely: bool = False) -> tuple[bytes | None, str]:
     try:
         both = _both_patches(job, loosely=loosely) if job.are_patches else merge(job.base, job.one, job.other)
         return both, "merged by what each has changed"
-    except (Unmergeable, Incomparable) as reason:
+    except (Unmergeable, Incomparable, ValueError) as reason:  # the last as in `patches.run`
         return None, str(reason)
 
 

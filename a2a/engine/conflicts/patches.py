@@ -48,7 +48,7 @@ def run(job: Overlap, *, loosely: bool = False) -> tuple[int, str]:
     """
     try:
         where = overlap(job.two, job.one, loosely=loosely)
-    except Incomparable as reason:
+    except (Incomparable, ValueError) as reason:  # a number or a text in it may have no value, or no canonical form
         return -1, str(reason)
     return (1, f"both change {where}") if where else (0, "nothing that both change")
 

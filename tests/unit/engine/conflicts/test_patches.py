@@ -7,7 +7,9 @@ from random import Random
 
 import pytest
 
+from a2a.engine.conflicts import merging
 from a2a.engine.conflicts.comparators import Incomparable
+from a2a.engine.conflicts.merging import Merge
 from a2a.engine.conflicts.patches import DIFF, JSON_PATCH, Overlap, merge_patches, overlap, run
 
 BASE = [f"line {number}" for number in range(40)]
@@ -294,6 +296,21 @@ def test_what_is_no_patch_or_beyond_the_limits_is_not_compared(wrong):
         assert number == -1 and why
         with pytest.raises(Incomparable):
             merge_patches(one, two)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "good"),
+    [
+        (result(f"--- a/f\n+++ b/f\n@@ -{'9' * 5_000} +1 @@\n-a\n+b\n"), result(diff(changed(l5="x")))),
+        (result([{"op": "add", "path": "/a", "value": 10**400}]), result([{"op": "add", "path": "/a", "value": 1}])),
+        (result([{"op": "add", "path": "/a", "value": "\ud800"}]), result([{"op": "add", "path": "/b", "value": 1}])),
+    ],
+)
+def test_a_patch_with_a_value_that_cannot_be_written_is_not_merged_and_fails_no_job(wrong, good):
+    for one, two in ((wrong, good), (good, wrong)):
+        assert run(Overlap("t2", "t1", one, two))[0] < 1
+        value, why = merging.run(Merge("k", 0, None, one, two, are_patches=True))
+        assert value is None and why
 
 
 def test_a_result_that_is_more_than_patches_is_compared_and_not_merged():
