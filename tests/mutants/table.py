@@ -1383,7 +1383,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if conflict.appeal is not None:\n        raise",
                 "    if not conflict.is_open:\n        raise",
             ),
-            Edit(PROCEDURE, "    if conflict.appeal is not None or conflict.ladder", "    if conflict.ladder"),
+            Edit(PROCEDURE, "    if conflict.appeal is not None or last.by:", "    if last.by:"),
         ),
         disputes=True,
     ),

@@ -479,9 +479,8 @@ class StepsInTime(Checker):
         stage = ruling.stages[-1]
         if not stage.to_lsn:
             return stage.until
-        is_final = ruling.appeal_lsn or stage.strategy == "human"
         appeal_ms = ruling.appeal_ms if ruling.candidates else self.model.groups[ruling.task].appeal_ms
-        return stage.to_at + (0 if is_final else appeal_ms)
+        return stage.to_at + (0 if ruling.appeal_lsn else appeal_ms)
 
 
 class NotEarly(Checker):
@@ -508,7 +507,7 @@ class NotEarly(Checker):
             is_human, is_used_up = stage.strategy == "human", self.model.is_used_up(ruling, stage)
             early = record.at < stage.until and (is_human or (waits and not is_used_up))
             self.hold(not early, f"rung {stage.number} of {ruling.id} ends {stage.until - record.at} ms early")
-        elif record.outcome in ("select", "merge") and stage.strategy != "human" and not ruling.appeal_lsn:
+        elif record.outcome in ("select", "merge") and not ruling.appeal_lsn:
             left = stage.to_at + (ruling.appeal_ms if group is None else group.appeal_ms) - record.at
             self.hold(left <= 0, f"{ruling.id} takes effect {left} ms before nobody can appeal any more")
 

@@ -440,9 +440,12 @@ def may_appeal(world: World, terms: Terms, conflict: Conflict, now: int) -> bool
 
 
 def _appeal_until(terms: Terms, conflict: Conflict) -> int:
-    """Return until when the outcome may be appealed, or 0: an outcome after an appeal, or by a person, is final."""
+    """Return until when the outcome may be appealed, or 0: an outcome after an appeal, or by a person, is final.
+
+    Silence is no person's word, although it decides at the rung that waits for one.
+    """
     last = conflict.stages[-1]
-    if conflict.appeal is not None or conflict.ladder[last.number].strategy == "human":
+    if conflict.appeal is not None or last.by:
         return 0
     return last.to_at + terms.appeal_ms if terms.appeal_ms else 0
 

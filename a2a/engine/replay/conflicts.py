@@ -181,7 +181,16 @@ def _joined(past: Past, record: ConflictJoined) -> list[list[Record]]:
 
 
 def _resolved(past: Past, record: ConflictResolved) -> list[list[Record]]:
-    return past.steps(record)
+    found = past.steps(record)
+    stages = past.ledger.conflicts[record.conflict].stages
+    if found or not stages or stages[-1].strategy != "human":
+        return found
+    # In earlier versions what followed from a person's silence had effect at once, as if a person had said it.
+    stages[-1].by = stages[-1].strategy
+    try:
+        return past.steps(record)
+    finally:
+        stages[-1].by = ""
 
 
 def _position(past: Past, record: PositionTaken) -> list[list[Record]]:

@@ -149,6 +149,17 @@ def test_where_nothing_can_be_undone_there_is_time_to_appeal(case):
     assert made.task.state == "failed", "a tie refuses all"
 
 
+def test_what_follows_from_a_persons_silence_is_appealed_as_any_outcome(court):
+    silence = {"strategy": "human", "timeoutMs": 1_000, "onTimeout": "first_wins"}
+    policy = {"appeal_irreversible_ms": 500}
+    made = court(2, policy=policy, effect="irreversible", redundancy=ladder(silence, "plurality", "abort"))
+    made.answers("1", "2")
+    made.town.pass_time(1_499)
+    assert (made.conflict.stages[0].winner, made.task.state) == (0, "disputed"), "it has no effect yet"
+    assert made.workers[1].say(ConflictAppeal(made.conflict.id, "new_evidence")) == Ok()
+    assert (made.task.state, made.conflict.by) == ("failed", "abort"), "the ladder went on above it"
+
+
 def test_what_has_no_outcome_is_not_appealed(case):
     made = case("human", "abort", appeal_ms=1_000)
     assert made.workers[0].refused(ConflictAppeal(made.conflict.id, "new_evidence")) == ErrorCode.DENIED

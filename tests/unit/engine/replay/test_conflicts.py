@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from a2a.engine.conflicts import asking, merging, patches
+from a2a.engine.conflicts import asking, merging, patches, procedure
 from a2a.engine.conflicts.case import Conflict
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import (
@@ -127,6 +127,20 @@ def test_a_group_that_was_decided_when_all_had_ended_is_decided_again(disputes, 
     waited = [*disputes[:position], replace(disputes[position], why=why), *disputes[position + 1 :]]
     assert disputes[position].why != why
     assert (Replay("main").run(waited) is None) is is_known
+
+
+def test_what_followed_from_silence_at_once_is_decided_again(make_town, monkeypatch):
+    silence = {"strategy": "human", "timeoutMs": 1_000, "onTimeout": "first_wins"}
+    case = Court(make_town(appeal_ms=500), 2, redundancy=ladder(silence, "abort"))
+    case.answers("1", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr(procedure, "_appeal_until", lambda terms, conflict: 0)
+        case.town.pass_time(1_000)
+    records = case.town.said()
+    position = next(number for number, record in enumerate(records) if isinstance(record, ConflictResolved))
+    assert Replay("main").run(records) is None
+    records[position] = replace(records[position], by="ann")
+    assert Replay("main").run(records) is not None
 
 
 @pytest.mark.parametrize(
