@@ -131,6 +131,14 @@ def test_k_equal_answers_decide_where_that_was_asked_for(court):
     assert case.task.state == "reported"
 
 
+def test_where_the_first_wins_the_others_are_heard_nevertheless(court):
+    case = court(3, redundancy=ladder("first_wins"))
+    case.answers("1")
+    assert case.task.state == "blocked"
+    case.answers(None, "2", "2")
+    assert (case.conflict.ref, case.task.state) == (case.members[0], "reported")
+
+
 def test_one_answer_that_nobody_contradicts_is_the_result_when_the_others_have_none(court):
     case = court(3)
     case.answers("1")
@@ -236,6 +244,13 @@ def test_a_person_who_does_not_come_is_not_waited_for(court, on_timeout, state):
     case.answers("1", "2")
     case.town.pass_time(1_000)
     assert case.task.state == state
+
+
+def test_after_a_person_who_does_not_come_the_next_rung_is_tried(court):
+    case = court(2, redundancy=ladder({"strategy": "human", "timeoutMs": 1_000, "onTimeout": "abort"}, "first_wins"))
+    case.answers("1", "2")
+    case.town.pass_time(1_000)
+    assert (case.conflict.by, case.task.state) == ("first_wins", "reported")
 
 
 def test_a_person_is_waited_for_where_the_policy_holds(court):
