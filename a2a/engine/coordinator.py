@@ -106,6 +106,7 @@ from .records import (
     Refused,
     Reported,
     Revived,
+    Reworked,
     Settled,
     StatusSet,
     Yielded,
@@ -619,6 +620,11 @@ class Coordinator:
     def _has_ended(self, record: ConflictResolved) -> None:
         self._has_resolved = True
 
+    def _word_said(self, record: Settled | Reworked) -> None:
+        """Note that a word on a result may have ended a conflict, which no record of its own says (CONFLICT-16)."""
+        if any(known in self.ledger.closed for known in self.ledger.tasks[record.task].conflicts):
+            self._has_resolved = True
+
     def _was_written(self, record: ContextWritten) -> None:
         self._written[record.context_id] = None
         self._leaving.add_context(self.ledger.contexts[record.context_id], record.at)
@@ -970,7 +976,8 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     HandedOff: (Coordinator._frees_credit,),
     Asked: (Coordinator._frees_credit,),
     Reported: (Coordinator._frees_credit, Coordinator._has_result),
-    Settled: (Coordinator._frees_credit, Coordinator._gives_up),
+    Settled: (Coordinator._frees_credit, Coordinator._gives_up, Coordinator._word_said),
+    Reworked: (Coordinator._word_said,),
     Recalled: (Coordinator._is_back,),
     ContextRecalled: (Coordinator._context_is_back,),
     GroupDecided: (Coordinator._has_result,),

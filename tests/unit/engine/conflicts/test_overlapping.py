@@ -11,7 +11,18 @@ from a2a.engine.conflicts.patches import DIFF
 from a2a.engine.policy import Admission, digest
 from a2a.engine.records import ConflictOpened, PatchesCompared
 from a2a.errors import ErrorCode
-from a2a.protocol.messages import ConflictGet, ConflictRaise, ConflictVote, Held, PatchRef, RaisedSubject, TaskConfirm
+from a2a.protocol.messages import (
+    ConflictGet,
+    ConflictRaise,
+    ConflictVote,
+    ContextOp,
+    ContextWrite,
+    Held,
+    PatchRef,
+    RaisedSubject,
+    Seen,
+    TaskConfirm,
+)
 
 C = "work"
 
@@ -180,6 +191,20 @@ def test_what_is_made_below_a_task_is_what_its_own_result_is_made_of(coders):
     assert case.town.task(below).parent == above
     holder.report(offer, payload=patch(5, "y"), patches=[PatchRef("repo", "r1")])
     assert case.conflicts == []
+
+
+@pytest.mark.parametrize("word", [{}, {"verdict": "reject"}, {"verdict": "reject", "rework": True}, None])
+def test_the_end_of_a_conflict_that_a_word_decides_makes_room_for_one_of_patches(coders, word):
+    case = coders(conflicts_open_max=1)
+    case.boss.say(ContextWrite(C, "k", [ContextOp("decisions/x", 0, b"1")]))
+    case.boss.delegate("d", context_id=C)
+    worker = next(worker for worker in case.workers.values() if worker.mailbox)
+    worker.report(worker.offer(), basis=[Seen("decisions/x", 0)])
+    review = next(mail for mail in case.boss.mail() if mail.kind == "task.review")
+    case.reports(patch(5, "x")), case.reports(patch(5, "y"))
+    assert [conflict.rule for conflict in case.conflicts] == ["c3"], "there is no room for another"
+    case.boss.cancel(review.task) if word is None else case.boss.confirm(review, **word)
+    assert [conflict.rule for conflict in case.conflicts] == ["c3", "a1"]
 
 
 @pytest.mark.parametrize("policy", [{"ladders": {}}, {"conflicts_open_max": 0}])
