@@ -54,10 +54,14 @@ def run(job: Merge, *, loosely: bool = False) -> tuple[bytes | None, str]:
 
     Args:
         job: the job.
-        loosely: read diffs as earlier versions did, see `patches.run`.
+        loosely: do it as earlier versions did: read diffs as with `patches.run`, and merge two objects by their places
+            also where something else was there before.
     """
     try:
-        both = _both_patches(job, loosely=loosely) if job.are_patches else merge(job.base, job.one, job.other)
+        if job.are_patches:
+            both = _both_patches(job, loosely=loosely)
+        else:
+            both = merge(job.base, job.one, job.other, loosely=loosely)
         return both, "merged by what each has changed"
     except (Unmergeable, Incomparable, ValueError) as reason:  # the last as in `patches.run`
         return None, str(reason)
@@ -70,8 +74,14 @@ def _both_patches(job: Merge, *, loosely: bool) -> bytes:
     return both
 
 
-def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
+def merge(base: bytes | None, one: bytes, other: bytes, *, loosely: bool = False) -> bytes:
     """Return the value with the changes of both, in canonical form. Without a base, everything in both is an addition.
+
+    Args:
+        base: what both have changed.
+        one: what one has made of it.
+        other: what the other has made of it.
+        loosely: as in `run`.
 
     Raises:
         Unmergeable: they changed the same place, or a value cannot be read, or is beyond the limits.
@@ -80,7 +90,7 @@ def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
         raise Unmergeable(f"a value of more than {_BYTES_MAX} bytes is not merged")
     try:
         values = [_NOTHING if value is None else json.loads(value) for value in (base, one, other)]
-        both = canonical(_Merge().of(values[0], values[1], values[2], "", 0))
+        both = canonical(_Merge(loosely=loosely).of(values[0], values[1], values[2], "", 0))
     except (ValueError, RecursionError) as error:
         raise Unmergeable(str(error)) from error
     if len(both) > MERGED_MAX:
@@ -91,15 +101,18 @@ def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
 class _Merge:
     """One merge, and how many lines it may still compare."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, loosely: bool) -> None:
         self.lines = _LINES_MAX
+        self._loosely = loosely
 
     def of(self, base: Any, one: Any, other: Any, place: str, depth: int) -> Any:
         if _same(one, other) or _same(other, base):
             return one
         if _same(one, base):
             return other
-        if depth < _DEPTH_MAX and isinstance(one, dict) and isinstance(other, dict):
+        # Two objects in place of something else are two changes of one place.
+        has_places = isinstance(base, dict) or base is _NOTHING or self._loosely
+        if depth < _DEPTH_MAX and has_places and isinstance(one, dict) and isinstance(other, dict):
             return self.of_objects(base if isinstance(base, dict) else {}, one, other, place, depth)
         if isinstance(base, str) and isinstance(one, str) and isinstance(other, str):
             return self.of_texts(base, one, other, place)

@@ -43,6 +43,8 @@ def test_changes_of_other_places_are_both_taken(base, one, other, both):
         ({"a": 1}, {}, {"a": 3}),
         (None, {"a": 1}, {"a": 2}),
         (None, 1, 2),
+        (1, {"a": 1}, {"b": 2}),
+        ({"x": [1]}, {"x": {"a": 1}}, {"x": {"b": 2}}),
         ([1], [1, 2], [1, 3]),
         ("a\nb\n", "A\nb\n", "aa\nb\n"),
         ("a\nb\n", "A\nb\n", "a\nB\n"),

@@ -121,6 +121,21 @@ def test_diffs_that_were_read_loosely_are_read_again(make_town, monkeypatch):
     assert Replay("main").run(records) is not None
 
 
+def test_objects_that_were_merged_in_place_of_something_else_are_merged_again(make_town, monkeypatch):
+    town = make_town(ladders={"context": ({"strategy": "merge"}, {"strategy": "abort"})})
+    boss, other = town.join("boss"), town.join("other")
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "run", partial(merging.run, loosely=True))
+        for by, rev, value in ((boss, 0, b"1"), (boss, 1, b'{"a":1}'), (other, 1, b'{"b":2}')):
+            by.say(ContextWrite("plans", f"{by.name}-{rev}", [ContextOp("decisions/db", rev, value)]))
+    records = town.said()
+    (merged,) = [record for record in records if isinstance(record, Merged)]
+    assert merged.payload == b'{"a":1,"b":2}'
+    assert Replay("main").run(records) is None
+    records[records.index(merged)] = replace(merged, payload=b'{"a":1,"b":3}')
+    assert Replay("main").run(records) is not None
+
+
 @pytest.mark.parametrize(("why", "is_known"), [("no answer contradicts it", True), ("so there", False)])
 def test_a_group_that_was_decided_when_all_had_ended_is_decided_again(disputes, why, is_known):
     position = next(number for number, record in enumerate(disputes) if isinstance(record, GroupDecided))
