@@ -184,6 +184,7 @@ def test_a_constant_that_json_does_not_have_is_no_value_to_compare_with() -> Non
 @pytest.mark.parametrize("value", [b'{"a":1e999}', b'{"a":9007199254740992}', b'{"a":"\\ud800"}', b'{"\\ud800":1}'])
 def test_a_value_without_a_canonical_form_is_refused(value: bytes) -> None:
     assert failure(value, b"[]") == ("schema", None)
+    assert apply_patch(value, b'[{"op":"replace","path":"","value":1}]', LIMITS) == b"1", "a patch may mend it"
 
 
 def test_a_patch_has_only_so_many_operations() -> None:
