@@ -123,9 +123,13 @@ def _known(record: Record, stands: Record) -> Record:
     """Return the record with those values of the recorded one that do not follow from earlier records.
 
     These are the pause before another attempt, whose bounds are settings, and what heartbeats have told. Also a
-    question about answers: earlier versions embedded answers that are not JSON unchanged. And who delegated an author's
-    task: earlier versions did not record that.
+    question about answers: earlier versions embedded answers that are not JSON unchanged, and did not look whether
+    somebody had written to the context of a task that asks. And who delegated an author's task: earlier versions did
+    not record that.
     """
+    if isinstance(record, Delegated) and isinstance(stands, Delegated) and record.scope.startswith("conflict:"):
+        was_taken = record.context_id.startswith(f"{stands.context_id}-")
+        record = replace(record, context_id=stands.context_id) if was_taken else record
     if isinstance(record, Delegated) and isinstance(stands, Delegated) and record.payload != stands.payload:
         payload = as_it_came(record.payload) if record.scope.startswith(("conflict:", "compare:")) else record.payload
         return replace(record, payload=payload, spec_hash=content_hash(record.spec, payload))

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from a2a.engine.records import Delegated
+from a2a.protocol.messages import ConflictRaise, ContextOp, ContextWrite, RaisedSubject
 from tests.unit.engine.conflicts.court import answer, judged, ladder
 
 
@@ -41,6 +43,24 @@ def test_a_judge_who_goes_by_the_order_decides_nothing(court):
     for _ in range(2):
         judge.report(judge.offer(), payload=answer('{"choice":0}'))
     assert case.conflict.outcome == "reject_all"
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_those_asked_outside_of_a_group_have_a_context_that_nobody_has_written_to(make_town, is_away):
+    """Spec TASK-8: else a stranger would show a judge decisions of its own."""
+    ladders = {"instruction": ({"strategy": "judge", "skill": "judge"}, {"strategy": "abort"})}
+    town = make_town(ladders=ladders, linger_contexts_ms=0)
+    boss = town.join("boss")
+    task = boss.delegate(context_id="plans")
+    taken = f"main-c{town.ledger.lsn + 3 + is_away}"
+    boss.say(ContextWrite(taken, "k", [ContextOp("decisions/it", 0, b'"me"')]))
+    if is_away:
+        town.pass_time(1_000)
+    subjects = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    boss.say(ConflictRaise("instruction", subjects, f"task:{task}"))
+    first, second = town.said(Delegated)[-2:]
+    assert first.task == taken.replace("c", "")
+    assert (first.context_id[: len(taken) + 1], first.context_id == second.context_id) == (f"{taken}-", False)
 
 
 def test_a_party_is_no_judge(court):

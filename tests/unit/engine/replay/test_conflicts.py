@@ -10,6 +10,7 @@ import pytest
 
 from a2a.engine.conflicts import asking, merging, patches, procedure
 from a2a.engine.conflicts.case import Conflict
+from a2a.engine.ledger import Ledger
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import (
     Classified,
@@ -26,6 +27,7 @@ from a2a.engine.records import (
     StageOpened,
 )
 from a2a.engine.replay.run import Replay
+from a2a.engine.task_index import own_context
 from a2a.protocol.messages import ConflictRaise, ContextOp, ContextWrite, Held, PatchRef, RaisedSubject
 from tests.unit.engine.conflicts.court import Court, ladder
 
@@ -142,6 +144,25 @@ def test_a_group_that_was_decided_when_all_had_ended_is_decided_again(disputes, 
     waited = [*disputes[:position], replace(disputes[position], why=why), *disputes[position + 1 :]]
     assert disputes[position].why != why
     assert (Replay("main").run(waited) is None) is is_known
+
+
+def test_a_judge_asked_in_a_context_that_somebody_had_written_to_is_asked_again(make_town, monkeypatch):
+    town = make_town(ladders={"instruction": ({"strategy": "judge", "skill": "judge"}, {"strategy": "abort"})})
+    boss = town.join("boss")
+    task = boss.delegate(context_id="plans")
+    taken = f"main-c{town.ledger.lsn + 3}"
+    boss.say(ContextWrite(taken, "k", [ContextOp("k", value=b"1")]))
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "own_context_at", lambda ledger, lsn: own_context(ledger.namespace, lsn))
+        subjects = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+        boss.say(ConflictRaise("instruction", subjects, f"task:{task}"))
+    records = town.said()
+    position = next(number for number, record in enumerate(records) if getattr(record, "context_id", "") == taken) + 2
+    asked = records[position]
+    assert isinstance(asked, Delegated) and asked.context_id == taken
+    assert Replay("main").run(records) is None
+    records[position] = replace(asked, context_id="plans")
+    assert Replay("main").run(records) is not None
 
 
 def test_what_followed_from_silence_at_once_is_decided_again(make_town, monkeypatch):
