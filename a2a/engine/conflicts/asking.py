@@ -54,7 +54,8 @@ def ask(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung,
     involved = {*slate.involved, *spec.get("requires", {}).get("exclude", ())}
     spec["requires"] = {**spec.get("requires", {}), "exclude": sorted(involved)}
     spec["acceptance"] = {"evaluator": "auto"}
-    durations = task.durations if task is not None else world.policy.durations
+    of_skill = world.policy.skills.get(rung.skill, world.policy.durations)
+    durations = task.durations if task is not None else of_skill
     bounds = (task.bounds if task is not None else world.policy.bounds).to_plain() | {"attempts": 2, "losses": 1}
     budgets = shares(world.ledger, conflict, slate.terms, rung, task, len(payloads))
     made = []

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from a2a.engine.policy import Durations
 from a2a.engine.records import Delegated
 from a2a.protocol.messages import ConflictRaise, ContextOp, ContextWrite, RaisedSubject
 from tests.unit.engine.conflicts.court import answer, judged, ladder
@@ -61,6 +62,18 @@ def test_those_asked_outside_of_a_group_have_a_context_that_nobody_has_written_t
     first, second = town.said(Delegated)[-2:]
     assert first.task == taken.replace("c", "")
     assert (first.context_id[: len(taken) + 1], first.context_id == second.context_id) == (f"{taken}-", False)
+
+
+def test_those_asked_outside_of_a_group_have_the_times_of_their_skill(make_town):
+    """Spec TIME-1."""
+    times = Durations(lease_ms=90_000)
+    ladders = {"instruction": ({"strategy": "judge", "skill": "judge"}, {"strategy": "abort"})}
+    town = make_town(ladders=ladders, skills={"judge": times})
+    boss = town.join("boss")
+    task = boss.delegate()
+    subjects = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    boss.say(ConflictRaise("instruction", subjects, f"task:{task}"))
+    assert [town.task(record.task).durations == times for record in town.said(Delegated)] == [False, True, True]
 
 
 def test_a_party_is_no_judge(court):
