@@ -395,16 +395,17 @@ class Ledger:
         """
         group = self.tasks[task.parent].group if task.parent is not None and task.parent in self.tasks else None
         if group is not None and task.id in group.electorate:
-            return self.workers_of(group, besides=task.id) | self._workers(group.compared)
+            return self.workers_of(group, besides=task.id) | self.worked_on(group.compared)
         if group is not None and task.id in group.compared:
             return self.workers_of(group)
         return set()
 
     def workers_of(self, group: Group, *, besides: str = "") -> set[str]:
         """Return the agents that work or worked on an answer of a group, without those that were only offered one."""
-        return self._workers(member for member in group.electorate if member != besides)
+        return self.worked_on(member for member in group.electorate if member != besides)
 
-    def _workers(self, tasks: Iterable[str]) -> set[str]:
+    def worked_on(self, tasks: Iterable[str]) -> set[str]:
+        """Return the agents that work or worked on any of these tasks, without those that were only offered one."""
         return {
             attempt.agent
             for task in tasks

@@ -1454,7 +1454,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "comparer-gives-an-answer",
         "Who has seen two answers is asked for another one.",
         LEDGER,
-        "            return self.workers_of(group, besides=task.id) | self._workers(group.compared)",
+        "            return self.workers_of(group, besides=task.id) | self.worked_on(group.compared)",
         "            return self.workers_of(group, besides=task.id)",
         caught_by=("COMPARE-4",),
         disputes=True,

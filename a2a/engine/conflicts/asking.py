@@ -23,7 +23,18 @@ from .effects import merged_value
 from .rungs import Outcome, Rung
 from .slate import Slate
 
-__all__ = ["answer_of", "as_it_came", "ask", "field_of", "heard", "is_held", "is_over", "order_of", "question"]
+__all__ = [
+    "answer_of",
+    "as_it_came",
+    "ask",
+    "field_of",
+    "heard",
+    "is_held",
+    "is_over",
+    "order_of",
+    "question",
+    "seen_by",
+]
 
 _ANSWER_MAX = 64 * 1024
 """Bytes of a judge's or a verifier's answer. The answer is a choice, not the work itself."""
@@ -52,6 +63,8 @@ def ask(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung,
     if rung.strategy == "retry" and task is not None:
         spec = {name: value for name, value in task.spec.items() if name != "redundancy"}
     involved = {*slate.involved, *spec.get("requires", {}).get("exclude", ())}
+    if rung.strategy == "retry":
+        involved |= seen_by(world.ledger, conflict)
     spec["requires"] = {**spec.get("requires", {}), "exclude": sorted(involved)}
     spec["acceptance"] = {"evaluator": "auto"}
     of_skill = world.policy.skills.get(rung.skill, world.policy.durations)
@@ -81,6 +94,13 @@ def ask(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung,
             )
         )
     return made
+
+
+def seen_by(ledger: Ledger, conflict: Conflict) -> set[str]:
+    """Return the agents that were shown the answers of a group: whatever they answered, it would not be their own."""
+    group = ledger.tasks[conflict.task].group if conflict.task else None
+    compared = group.compared if group is not None else []
+    return ledger.worked_on((*compared, *(asked for stage in conflict.stages for asked in stage.asked)))
 
 
 def order_of(conflict: str, n: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ...protocol.canonical import content_hash
 from ...protocol.messages import (
     ArtifactRef,
     AttemptError,
@@ -29,6 +30,7 @@ from ...protocol.messages import (
 from ...protocol.states import TaskState
 from ..budget import exhausted
 from ..capacity import serves
+from ..conflicts.asking import seen_by
 from ..conflicts.case import Terms
 from ..conflicts.procedure import proceed
 from ..handover import hand_back
@@ -92,7 +94,8 @@ def _delegated(past: Past, record: Delegated) -> list[list[Record]]:
         )
     if record.scope.startswith(("conflict:", "compare:")):
         if record.parent is not None:
-            return past.advanced(past.ledger.tasks[record.parent], record.at)
+            steps = past.advanced(past.ledger.tasks[record.parent], record.at)
+            return [*steps, *(_asking_more(past, record, step) for step in steps)]
         step = proceed(past.world, past.ledger.conflicts[record.scope.removeprefix("conflict:")], record.at)
         return [step] if isinstance(step, list) else []
     past.require_context(record.context_id)
@@ -114,6 +117,25 @@ def _delegated(past: Past, record: Delegated) -> list[list[Record]]:
     # Earlier versions did not let the members of a group pause with its delegator.
     before = [replace(each, on_delegator_loss="continue") for each in decided[1:] if isinstance(each, Delegated)]
     return [decided, [*decided[:1], *before]] if before else [decided]
+
+
+def _asking_more(past: Past, record: Delegated, decided: list[Record]) -> list[Record]:
+    """Return the decision as earlier versions made it, which asked for a further answer also who had seen the others.
+
+    A `retry` asks one agent, so its task is the first record of the decision.
+    """
+    first, conflict = decided[0], past.ledger.conflicts.get(record.scope.removeprefix("conflict:"))
+    if conflict is None or not isinstance(first, Delegated) or first.scope != record.scope:
+        return decided
+    if conflict.ladder[conflict.next_rung].strategy != "retry":
+        return decided
+    requires = first.spec["requires"]
+    asked = set(requires["exclude"]) - set(record.spec.get("requires", {}).get("exclude", ()))
+    if not asked <= seen_by(past.ledger, conflict):
+        return decided
+    exclude = [agent for agent in requires["exclude"] if agent not in asked]
+    spec = first.spec | {"requires": {**requires, "exclude": exclude}}
+    return [replace(first, spec=spec, spec_hash=content_hash(spec, first.payload)), *decided[1:]]
 
 
 def _adopted(past: Past, record: Adopted) -> list[list[Record]]:

@@ -64,6 +64,24 @@ def test_those_asked_outside_of_a_group_have_a_context_that_nobody_has_written_t
     assert (first.context_id[: len(taken) + 1], first.context_id == second.context_id) == (f"{taken}-", False)
 
 
+def test_who_was_shown_the_answers_to_compare_them_is_not_asked_for_one_more(court):
+    """Spec COMPARE-4."""
+    case = court(2, redundancy=ladder("retry", "abort") | {"comparator": "agent:same"})
+    shown = case.town.worker("x", "same", "echo")
+    case.answers("1", "2")
+    shown.report(shown.offer(), payload=answer("false"))
+    assert [case.town.task(asked).state for asked in case.conflict.stage.asked] == ["queued"]
+
+
+def test_who_was_shown_the_answers_at_an_earlier_rung_is_not_asked_for_one_more(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "retry", "abort"))
+    shown = case.town.worker("x", "judge", "echo")
+    case.answers("1", "2")
+    for _ in range(2):
+        shown.report(shown.offer(), payload=answer('{"choice":0}'))
+    assert [case.town.task(asked).state for asked in case.conflict.stage.asked] == ["queued"]
+
+
 def test_those_asked_outside_of_a_group_have_the_times_of_their_skill(make_town):
     """Spec TIME-1."""
     times = Durations(lease_ms=90_000)

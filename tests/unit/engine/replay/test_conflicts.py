@@ -29,7 +29,7 @@ from a2a.engine.records import (
 from a2a.engine.replay.run import Replay
 from a2a.engine.task_index import own_context
 from a2a.protocol.messages import ConflictRaise, ContextOp, ContextWrite, Held, PatchRef, RaisedSubject
-from tests.unit.engine.conflicts.court import Court, ladder
+from tests.unit.engine.conflicts.court import Court, answer, ladder
 
 
 def test_a_ledger_with_conflicts_is_decided_again(disputes):
@@ -163,6 +163,27 @@ def test_a_judge_asked_in_a_context_that_somebody_had_written_to_is_asked_again(
     assert Replay("main").run(records) is None
     records[position] = replace(asked, context_id="plans")
     assert Replay("main").run(records) is not None
+
+
+def test_one_more_answer_from_who_had_judged_is_asked_for_again(make_town, monkeypatch):
+    case = Court(make_town(), 2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "retry", "abort"))
+    judge = case.town.worker("x", "judge", "echo")
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "worked_on", _on_members_only(Ledger.worked_on))
+        case.answers("1", "2")
+        for _ in range(3):
+            judge.report(judge.offer(), payload=answer("1"))
+    records = case.town.said()
+    assert case.conflict.by == "retry"
+    assert Replay("main").run(records) is None
+    position = next(at for at, record in enumerate(records) if isinstance(record, Delegated) and record.key == "1.0")
+    records[position] = replace(records[position], spec=records[position].spec | {"requires": {"exclude": ["y"]}})
+    assert Replay("main").run(records) is not None
+
+
+def _on_members_only(worked_on):
+    """Return what earlier versions knew: who has worked on a member, and not who was asked at a rung."""
+    return lambda ledger, tasks: worked_on(ledger, (task for task in tasks if ledger.tasks[task].scope[:2] == "gr"))
 
 
 def test_what_followed_from_silence_at_once_is_decided_again(make_town, monkeypatch):
