@@ -418,7 +418,7 @@ def _rung_ms(terms: Terms, rung: Rung) -> int:
 
 
 def _weights(ledger: Ledger, slate: Slate) -> dict[str, int]:
-    """Return the weight of each answer: its author's track record on the ledger before the conflict."""
+    """Return the weight of each answer: its author's track record when the rung is tried (spec RUNG-2)."""
     return {ref: weight_of(*ledger.records_of.get(author, (0, 0))) for ref, author in slate.authors.items()}
 
 

@@ -125,7 +125,7 @@ def _check(rung: Rung) -> None:
 
 
 def weight_of(accepted: int, settled: int) -> int:
-    """Return an agent's weight in basis points, from its track record before the conflict was opened.
+    """Return an agent's weight in basis points, from its track record so far.
 
     Twice (accepted + 1) / (settled + 2), Laplace's rule of succession, so that an unknown agent weighs 1. Never less
     than 0.5 or more than 1.5, so that no single record outweighs two others.
