@@ -59,6 +59,7 @@ from .protocol.messages import (
     A2AEvent,
     A2AFault,
     AgentEvent,
+    Bye,
     ClaimAcquire,
     ClaimRenew,
     ContextEventNotice,
@@ -448,6 +449,25 @@ class Link:
                     await self._fewer_wait.wait()
             except TimeoutError:
                 return False
+        return True
+
+    async def leave(self, timeout: float) -> bool:
+        """Say good-bye, and return whether the coordinator closed the connection within `timeout` seconds.
+
+        Nothing may wait for an answer any longer, and `aclose` comes next. The coordinator closes after it has counted
+        this peer as gone (spec HELLO-9); that this side has closed, it may learn only after the caller went on.
+        """
+        if not self.session.is_open:
+            return False
+        self._acknowledge()  # it takes nothing after the bye
+        gone = self._gone
+        self.session.tell(Bye())
+        self.wake()
+        try:
+            async with asyncio.timeout(timeout):
+                await gone.wait()
+        except TimeoutError:
+            return False
         return True
 
     async def aclose(self) -> None:

@@ -283,7 +283,8 @@ class Runner(Reader):
             self._crossing.wake_links()
 
         async def end() -> None:
-            await self.link.drained(2.0 if self.link.session.is_open else 0.0)
+            if await self.link.drained(2.0 if self.link.session.is_open else 0.0):
+                await self.link.leave(2.0)
             await self.link.aclose()
 
         await self.on_link(end())

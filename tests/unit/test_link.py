@@ -1596,6 +1596,39 @@ async def test_a_link_that_ends_or_never_was_is_not_waited_for(coordinator, make
         assert not await link.drained(BOUND * 2)
 
 
+# --- leaving
+
+
+async def test_a_link_that_leaves_acknowledges_its_mail_and_waits_until_the_coordinator_took_its_bye(
+    coordinator, make_link, monkeypatch
+):
+    monkeypatch.setattr(link_module, "_ACK_WITHIN", 1000.0)
+    noticed: asyncio.Queue[Notice] = asyncio.Queue()
+    link = make_link(listeners={"on_notice": noticed.put_nowait})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        connection = coordinator.connections[0]
+        connection.send(mail(1, event("a")))
+        await noticed.get()
+        leaving = asyncio.create_task(link.leave(BOUND * 2))
+        ack, bye = await coordinator.asked(2)
+        assert (ack.message, bye.message) == (MailboxAck(1), Bye())
+        assert not leaving.done()
+        connection.answer(bye, Ok())
+        connection.transport.close(1000, "bye")
+        assert await leaving
+        await link.aclose()
+    assert coordinator.tries == 1, "it does not come back"
+
+
+async def test_a_link_leaves_without_a_coordinator_that_does_not_close(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        assert not await link.leave(BOUND * 2), "it was never there"
+        await link.open()
+        assert not await link.leave(0.01)
+
+
 # --- the end
 
 

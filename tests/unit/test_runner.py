@@ -280,6 +280,25 @@ async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any) -
                     await task.cancel()
 
 
+async def test_an_agent_has_left_for_others_before_its_connection_closes(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            closes, loop, seen = Link.aclose, asyncio.get_running_loop(), list[str]()
+
+            async def aclose(link: Link) -> None:
+                if link.identity.agent_id == helper.name:
+                    finding = asyncio.run_coroutine_threadsafe(running.client.find(agent=helper.name), loop)
+                    seen.extend(agent.status for agent in await asyncio.wrap_future(finding))
+                await closes(link)
+
+            monkeypatch.setattr(Link, "aclose", aclose)
+            stop = anyio.Event()
+            await helper.run(settings=running.settings, stop=stop, ready=stop.set)
+            assert seen[0] == "away"
+
+
 async def test_all_attempts_that_end_within_the_grace_are_reported() -> None:
     agent, begun, first = Agent("leaving"), list[str](), anyio.Event()
 
