@@ -191,7 +191,8 @@ def parse_address(text: str, default_port: int = 7420) -> tuple[str, int]:
         port = parts.port
     except ValueError as exc:
         raise ValueError(f"expected HOST:PORT, got {text!r}: {exc}") from exc
-    if not text or parts.netloc != text or parts.username is not None:
+    # A number alone would be a host, 0.0.28.252 for 7420, and means a port to whoever writes it.
+    if not text or parts.netloc != text or parts.username is not None or text.isdecimal():
         raise ValueError(f"expected HOST:PORT, got {text!r}")
     return parts.hostname or "127.0.0.1", default_port if port is None else port
 

@@ -40,7 +40,7 @@ def test_an_address_without_a_port_has_that_of_whoever_asks() -> None:
     assert parse_address("localhost", 1234) == ("localhost", 1234)
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "a:70000", "a/b:1", "u@a:1", "ws://a:1", "[::1:80"])
+@pytest.mark.parametrize("text", ["", "7420", "a:b", "a:70000", "a/b:1", "u@a:1", "ws://a:1", "[::1:80"])
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="expected HOST:PORT"):
         parse_address(text)
