@@ -31,9 +31,11 @@ def load_agent(spec: str) -> Agent:
     """
     _look_here()
     module_name, _, variable = spec.partition(":")
+    if not all(module_name.split(".")):  # importlib takes it for a name inside some package
+        raise click.UsageError(no_module(spec, module_name))
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             raise click.UsageError(no_module(spec, error.name)) from error
         raise _failure(spec, error) from error
@@ -54,8 +56,14 @@ def load_agent(spec: str) -> Agent:
 
 
 def no_module(spec: str, name: str) -> str:
-    """Return the error for a module that does not exist."""
-    return f"{spec}: there is no module {name} here or in this installation"
+    """Return the error for a module that does not exist, or that is named as its file is."""
+    text = f"{spec}: there is no module {name or 'without a name'} here or in this installation"
+    file, colon, variable = spec.partition(":")
+    path = Path(file).resolve()
+    if path.suffix != ".py" or not path.is_file() or not path.is_relative_to(Path.cwd()):
+        return text
+    module = ".".join(path.relative_to(Path.cwd()).with_suffix("").parts)
+    return f"{text}; the module in {file} is {module}{colon}{variable}"
 
 
 def source_files(spec: str) -> list[Path]:
@@ -84,7 +92,7 @@ def _file_of(name: str) -> Path | None:
     full = ""
     found = None
     for part in name.split("."):
-        if full and inside is None:
+        if not part or (full and inside is None):
             return None  # a module has none inside
         full = f"{full}.{part}" if full else part
         found = next(filter(None, (_spec_of(finder, full, inside) for finder in sys.meta_path)), None)

@@ -35,9 +35,39 @@ def test_an_agent_is_found_by_its_name_or_as_the_only_one(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "module"),
+    [
+        ("loaded_one.py", "loaded_one"),
+        ("./loaded_one.py:agent", "loaded_one:agent"),
+        ("inner/loaded_in.py:agent", "inner.loaded_in:agent"),
+        ("{here}/inner/loaded_in.py:agent", "inner.loaded_in:agent"),
+    ],
+)
+def test_for_the_name_of_a_file_that_of_its_module_is_told(here: Path, spec: str, module: str) -> None:
+    spec = spec.format(here=here)
+    (here / "loaded_one.py").write_text(ONE)
+    (here / "inner").mkdir()
+    (here / "inner" / "loaded_in.py").write_text(ONE)
+    with pytest.raises(click.UsageError, match=f"; the module in {spec.partition(':')[0]} is {module}$"):
+        load_agent(spec)
+
+
+@pytest.mark.parametrize("spec", ["none.py:agent", "../outside.py", "loaded_text.txt"])
+def test_a_file_that_no_module_here_has_is_told_as_any_other_name(here: Path, spec: str) -> None:
+    (here / "loaded_text.txt").write_text(ONE)
+    (here.parent / "outside.py").write_text(ONE)
+    with pytest.raises(click.UsageError, match=r"there is no module .* here or in this installation$"):
+        load_agent(spec)
+
+
+@pytest.mark.parametrize(
     ("spec", "named"),
     [
         ("loaded_none", "there is no module loaded_none"),
+        ("", "there is no module without a name here"),
+        (":first", "there is no module without a name here"),
+        (".loaded_two", "there is no module .loaded_two here"),
+        ("loaded_two..first", "there is no module loaded_two..first here"),
         ("loaded_two", "name one agent of the module, as loaded_two:NAME; it has first, second"),
         ("loaded_two:third", "expected an Agent, got NoneType; loaded_two has first, second"),
         ("loaded_two:Agent", "expected an Agent, got type"),
@@ -55,7 +85,6 @@ def test_what_is_not_there_is_named_with_what_is(here: Path, spec: str, named: s
         ("loaded_bad", r"loaded_bad\.py:2: ZeroDivisionError: division by zero"),
         ("loaded_syntax", r"loaded_syntax\.py:1: SyntaxError: '\(' was never closed$"),
         ("loaded_import", r"loaded_import\.py:1: ModuleNotFoundError: No module named 'not_there'"),
-        ("", "Empty module name"),
     ],
 )
 def test_a_module_that_fails_is_named_with_its_line(here: Path, spec: str, named: str) -> None:
@@ -81,6 +110,7 @@ def test_the_files_of_a_module_here_are_all_that_are_here(here: Path) -> None:
     assert source_files("loaded_one:agent") == expected
     assert source_files("loaded_package:agent") == expected
     assert source_files("loaded_none") == []
+    assert source_files(".loaded_one") == []
     assert source_files("loaded_none.inner") == []
     assert source_files("loaded_one.inner") == []
     assert source_files("loaded_package.none") == []
