@@ -159,6 +159,10 @@ class Supervisor:
             for kept in ending:
                 await kept.gone.wait()
 
+    async def _end_in_order(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.end()
+
     # One program ------------------------------------------------------------------------------------------------------
 
     async def _keep(self, program: Program) -> None:
@@ -296,8 +300,9 @@ async def supervise(
         except Exception as exc:  # noqa: BLE001 - raised again below, as itself and not in a group of one
             failure = exc
         finally:
-            with anyio.CancelScope(shield=True):
-                await supervisor.end()
+            # In a task of its own, which nothing cancels: Ctrl-C cancels this one, whatever shields it, and without
+            # `end` the programs of the lowest rank would run on, and the group wait for them forever.
+            group.start_soon(supervisor._end_in_order)
     if failure is not None:
         raise failure
 

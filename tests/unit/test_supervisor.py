@@ -155,6 +155,39 @@ async def test_being_cancelled_ends_the_programs_in_good_order(tmp_path: Path) -
     assert (running.state, running.exit_code, running.pid) == ("stopped", -signal.SIGTERM, None)
 
 
+@pytest.mark.parametrize("is_cancelled_before", [False, True])
+async def test_being_cancelled_while_the_programs_end_leaves_none_behind(
+    tmp_path: Path, is_cancelled_before: bool
+) -> None:
+    began, done = asyncio.Event(), asyncio.Event()
+    supervisors: list[Supervisor] = []
+
+    async def block() -> None:
+        async with supervise(logs=tmp_path, grace=0.2) as supervisor:
+            supervisors.append(supervisor)
+            supervisor.start(program("base"))
+            supervisor.start(replace(program("upon it", STUBBORN), rank=1))
+            for name in ("base", "upon it"):
+                await supervisor.running(name)
+            began.set()
+            await done.wait()
+
+    with anyio.fail_after(BOUND):
+        running = asyncio.create_task(block())
+        await began.wait()
+        if is_cancelled_before:
+            running.cancel()
+        else:
+            done.set()
+        (supervisor,) = supervisors
+        await supervisor._kept["upon it"].end.wait()
+        running.cancel()  # as Ctrl-C does, which no scope shields from
+        await asyncio.wait([running])
+    assert running.cancelled()
+    ended = {name: (each.state, each.exit_code) for name, each in supervisor.programs.items()}
+    assert ended == {"base": ("stopped", -signal.SIGTERM), "upon it": ("stopped", -signal.SIGKILL)}
+
+
 async def test_where_a_change_cannot_be_told_all_programs_end_and_the_block(tmp_path: Path) -> None:
     is_full, pids, made = anyio.Event(), [], []
 
