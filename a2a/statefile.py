@@ -1,7 +1,8 @@
 """A supervisor's state for other processes: a JSON file that counts while a kernel lock shows that it lives.
 
 A kernel lock ends with its process, even after `kill -9`; a file that says who is there outlives its writer. This
-module does not know the contents of the state. Used by `squads` and the commands about squads.
+module does not know the contents of the state. Used by `squads` and the commands about squads; a run's file is written
+as these are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["StateFile"]
+__all__ = ["StateFile", "write_whole"]
+
+
+def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: the file.
+        text: what it holds from then on.
+        mode: its permissions; by default those that this process gives to new files.
+
+    Raises:
+        OSError: it cannot be written; the error names the file, which that of a full disk does not.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class StateFile:
@@ -48,11 +72,8 @@ class StateFile:
             self._lock = None
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Write the state, whole or not at all."""
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.chmod(0o600)
-        temporary.replace(self.path)
+        """Write the state, whole or not at all; errors are those of `write_whole`."""
+        write_whole(self.path, json.dumps(state), mode=0o600)
 
     def read(self) -> dict[str, Any] | None:
         """Return the state; None if no supervisor lives, whatever the last one left."""

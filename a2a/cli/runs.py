@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..credentials import state_dir
+from ..statefile import write_whole
 from .exits import ExitCode, Failure
 
 __all__ = ["Run", "begin", "runs_dir"]
@@ -60,9 +61,7 @@ class Run:
     def save(self) -> None:
         """Write the run's state, whole or not at all."""
         told = {name: value for name, value in asdict(self).items() if name not in ("folder", "is_resumed")}
-        temporary = self.folder / f".{FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / FILE)
+        write_whole(self.folder / FILE, json.dumps(told, indent=2) + "\n")
 
 
 def runs_dir() -> Path:
