@@ -174,6 +174,8 @@ def _tell(cause: BaseException) -> None:
         return
     if isinstance(cause, click.ClickException):
         text = cause.format_message()
+    elif isinstance(cause, FileNotFoundError) and cause.filename is None and _is_nowhere():
+        text = "the working directory no longer exists: go to one that does"
     elif isinstance(cause, OSError) and cause.strerror:
         text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
     elif isinstance(cause, A2AError | OSError):
@@ -185,6 +187,17 @@ def _tell(cause: BaseException) -> None:
     if text.startswith("nothing listens"):
         text += "\n     `a2a coordinator run` starts one, `a2a dev` one to play with, `a2a doctor` says what is wrong"
     click.echo(f"a2a: {escape(text, lines=True)}", err=True)
+
+
+def _is_nowhere() -> bool:
+    """Tell whether somebody has removed the working directory; the error that this causes names no file."""
+    from pathlib import Path
+
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def exit_code(error: BaseException) -> int:

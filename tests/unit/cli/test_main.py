@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -172,6 +173,18 @@ def test_a_bug_is_called_one(command: Any, failing: Any) -> None:
 def test_an_error_of_the_system_is_told_without_its_number(command: Any, failing: Any) -> None:
     failing(FileNotFoundError(2, "No such file or directory", "there"))
     assert command("fail").err == "a2a: there: No such file or directory\n"
+
+
+def test_a_working_directory_that_was_removed_is_told(
+    command: Any, failing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    failing(FileNotFoundError(2, "No such file or directory"))
+    assert command("fail").err == "a2a: the working directory no longer exists: go to one that does\n"
+    monkeypatch.chdir(tmp_path)
+    assert command("fail").err == "a2a: No such file or directory\n"
 
 
 def test_the_code_stands_where_nobody_can_be_told_why() -> None:
