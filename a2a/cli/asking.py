@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -61,11 +62,15 @@ def choose(text: str, options: list[Any]) -> Any:
     for option in options:
         if text == option or (not isinstance(option, str) and _parsed(text) == option):
             return option
-    if text.isdecimal() and 1 <= int(text) <= len(options):
-        option = options[int(text) - 1]
-        return None if stem_of(option) else option  # nobody means the placeholder itself
+    if (place := place_of(text, options)) is not None:
+        return None if stem_of(options[place]) else options[place]  # nobody means the placeholder itself
     stems = [stem for stem in map(stem_of, options) if stem]
     return text if any(text.startswith(stem) and text != stem for stem in stems) else None
+
+
+def place_of(text: str, options: Sequence[Any]) -> int | None:
+    """Return the index of the option whose number a person typed; None if no option has it."""
+    return next((place for place in range(len(options)) if text == str(place + 1)), None)
 
 
 def stem_of(option: Any) -> str:

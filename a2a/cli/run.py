@@ -19,7 +19,7 @@ from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Gone, NotFound, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
-from .asking import can_ask, question_lines, read_line, stem_of
+from .asking import can_ask, place_of, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
@@ -316,8 +316,8 @@ async def _prompt(question: Any, shown: Display) -> str:
     options = [str(option) for option in question.get("options") or ()] if isinstance(question, dict) else []
     while True:
         said = await _read("> ")
-        if said.isdecimal() and 1 <= int(said) <= len(options):
-            said = options[int(said) - 1]
+        if (place := place_of(said, options)) is not None:
+            said = options[place]
         if not said:
             continue
         if said == "edit" and shown.patch:

@@ -40,6 +40,9 @@ def test_a_question_is_shown_with_its_options_and_moves_nothing() -> None:
         ("c", ["a", "b"], None),
         ("10", [10, 20], 10),
         ("²", ["a", "b"], None),
+        ("0", ["a", "b"], None),
+        ("3", ["a", "b"], None),
+        ("9" * 5000, ["a", "b"], None),  # more digits than Python takes for a number
         ("1e999", [10, 20], None),
         ("reject: too much: all of it", ["reject", "reject: FEEDBACK"], "reject: too much: all of it"),
         ("reject", ["reject", "reject: FEEDBACK"], "reject"),

@@ -236,7 +236,10 @@ def test_for_programs_everything_is_one_object_per_line(world: Any, command: Com
         (["3", "", "reject: FEEDBACK", "too much"], "reject: too much"),
         (["leave setup.py alone"], "leave setup.py alone"),
         (["4", "mine.patch"], "edit: mine.patch"),
+        (["5"], "5"),
+        (["9" * 5000], "9" * 5000),  # more digits than Python takes for a number
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_a_question_is_answered_at_the_terminal(
     world: Any, command: Command, lead: Lead, at_a_terminal: Callable[..., list[str]], typed: list[str], answer: str
