@@ -114,6 +114,8 @@ def delegate(
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:
         raise click.UsageError("--agree, --resolve... and --compare decide between copies: give --copies too")
+    if options["agree"] is not None and options["agree"] > options["copies"]:
+        raise click.UsageError(f"--agree: expected at most the {options['copies']} of --copies, got {options['agree']}")
     value = read_input(pairs, file, text, common.out.note)
     options |= {
         "acceptance": acceptance,

@@ -224,6 +224,12 @@ def test_rungs_that_are_none_are_a_usage_error(command: Any, rungs: str) -> None
     assert "--resolve: expected RUNG, RUNG:SKILL or RUNG:SKILL=MICRO, got" in done.err
 
 
+def test_more_equal_answers_than_copies_are_a_usage_error(command: Any) -> None:
+    done = command("delegate", "count_words", "text=a", "--copies", "2", "--agree", "3")
+    assert done.code == 2
+    assert "--agree: expected at most the 2 of --copies, got 3" in done.err
+
+
 @pytest.mark.parametrize("deadline", ["nan", "inf", "1e300"])
 def test_a_deadline_that_never_comes_is_a_usage_error(command: Any, deadline: str) -> None:
     done = command("delegate", "count_words", "text=a", "--deadline", deadline, "--timeout", "20")
