@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -237,6 +238,10 @@ def _check(plan: Plan) -> None:
         raise click.UsageError("expected one of --url, where a coordinator listens, and --cmd, which starts one")
     elif plan.command and plan.restart:
         raise click.UsageError("--cmd also restarts what it has started; --restart goes with --url")
+    program = shlex.split(plan.command)[0] if plan.command else None
+    if program is not None and "{" not in program and shutil.which(program) is None:
+        # Every case would fail, and the report say that the peer does not conform.
+        raise click.UsageError(f"--cmd: {program}: there is no such program")
 
 
 def _run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
