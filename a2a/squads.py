@@ -20,6 +20,7 @@ import shutil
 import socket
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -139,16 +140,24 @@ def load(name: str) -> Definition:
     """Return the squad of that name: one of this distribution, or the one that `SQUAD` in a module describes.
 
     Raises:
-        SquadError: there is no such module, or it does not describe a squad.
+        SquadError: there is no such module, it fails, or it does not describe a squad.
     """
     module = NAMED.get(name, name)
+    if not all(module.split(".")):  # importlib takes it for a name inside some package
+        raise SquadError(f"there is no squad {name or 'without a name'}")
     try:
-        described: Any = importlib.import_module(module).SQUAD
+        loaded = importlib.import_module(module)
+    except Exception as exc:  # a module may fail in any way
+        if isinstance(exc, ModuleNotFoundError) and exc.name and f"{module}.".startswith(f"{exc.name}."):
+            raise SquadError(f"there is no squad {name}: {exc}") from exc
+        frames = [each for each in traceback.extract_tb(exc.__traceback__) if each.filename != __file__]
+        at = f"{frames[-1].filename}:{frames[-1].lineno}: " if not isinstance(exc, SyntaxError) else ""
+        raise SquadError(f"the squad {name} cannot be loaded: {at}{type(exc).__name__}: {exc}") from exc
+    try:
+        described: Any = loaded.SQUAD
         agents, optional = dict(described["agents"]), dict(described.get("optional", {}))
         needs = tuple(map(str, described.get("needs", ())))
         return Definition(str(described["name"]), str(described["skill"]), agents, optional, needs)
-    except ImportError as exc:
-        raise SquadError(f"there is no squad {name}: {exc}") from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise SquadError(f"{module} does not describe a squad: {exc}") from exc
 

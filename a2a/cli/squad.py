@@ -35,7 +35,8 @@ DETACHED_LOG = "supervisor.log"
 def squad() -> None:
     """Keep the agents of a squad running, each a process of its own, with a coordinator if none is running.
 
-    NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`).
+    NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`). That has to be where Python
+    looks (PYTHONPATH), which this directory need not be: the agents of a squad start elsewhere.
     """
 
 

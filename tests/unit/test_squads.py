@@ -121,6 +121,25 @@ def test_what_is_no_squad_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     described(tmp_path, monkeypatch, "no_squad", "SQUAD = 3\n")
     with pytest.raises(SquadError, match="no_squad does not describe a squad"):
         load("no_squad")
+    for name in ("", ".no_squad", "no_squad..x"):
+        with pytest.raises(SquadError, match="^there is no squad"):
+            load(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("SQUAD = 1 / 0", r"squad_that_fails\.py:1: ZeroDivisionError: division by zero"),
+        ("import no_such_package", r"squad_that_fails\.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("def (", r"SyntaxError: invalid syntax \(squad_that_fails\.py, line 1\)"),
+    ],
+)
+def test_a_squad_whose_module_fails_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, told: str
+) -> None:
+    described(tmp_path, monkeypatch, "squad_that_fails", content)
+    with pytest.raises(SquadError, match=f"^the squad squad_that_fails cannot be loaded: .*{told}$"):
+        load("squad_that_fails")
 
 
 async def test_where_nobody_is_a_coordinator_is_started_at_the_default(tiny: Definition, nobody_listens: str) -> None:
