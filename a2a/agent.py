@@ -199,19 +199,25 @@ class Agent:
         """Run as a program: parse the command line, serve until SIGTERM or Ctrl-C, exit."""
         parser = argparse.ArgumentParser(description=self.description or f"The agent {self.name}.")
         parser.add_argument("--url", help="the coordinator's address (A2A_URL)")
-        parser.add_argument("--token-file", type=Path, help="where the namespace's token is (A2A_TOKEN)")
+        parser.add_argument(
+            "--token-file",
+            dest="token",
+            metavar="TOKEN_FILE",
+            type=_token_in,
+            help="where the namespace's token is (A2A_TOKEN)",
+        )
         parser.add_argument("--name", default=self.name, help=f"an agent id other than {self.name}")
         parser.add_argument(
             "--grace", type=_seconds, help="seconds to finish its tasks at its end, before it gives them back"
         )
         options = parser.parse_args(arguments)
-        token = options.token_file.read_text().strip() if options.token_file else None
-        logging.basicConfig(
-            level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
-        )
+        level = os.environ.get("A2A_LOG") or "WARNING"
+        if level.upper() not in logging.getLevelNamesMapping():
+            parser.error(f"A2A_LOG: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {level!r}")
+        logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
         refused: list[BaseException] = []
         try:
-            run(lambda: self._serve(options.url, token, options.name, options.grace))
+            run(lambda: self._serve(options.url, options.token, options.name, options.grace))
         except* A2AError as errors:
             refused = leaves(errors)
         for error in refused:
@@ -252,6 +258,19 @@ def _grace_of(given: float | timedelta) -> float:
     if seconds < 0:
         raise ValueError(f"grace: expected 0 or more seconds, got {given}")
     return seconds
+
+
+def _token_in(name: str) -> str:
+    """Return the token in a file that the command line names; argparse reports the error."""
+    try:
+        token = Path(name).read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"{name}: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError(f"{name}: expected a token, as UTF-8 text") from None
+    if not token:
+        raise argparse.ArgumentTypeError(f"{name}: expected a token, got an empty file")
+    return token
 
 
 def _seconds(text: str) -> float:

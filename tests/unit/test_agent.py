@@ -57,6 +57,45 @@ def test_main_serves_with_what_the_command_line_says(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file or directory"),
+        (b" \n", "expected a token, got an empty file"),
+        (b"\xff", "expected a token, as UTF-8 text"),
+    ],
+)
+def test_main_names_a_file_that_has_no_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        Agent("x").main(["--token-file", str(file)])
+    assert ended.value.code == 2
+    assert f"argument --token-file: {file}: {told}\n" in capsys.readouterr().err
+
+
+def test_main_refuses_a_level_that_is_none_and_takes_an_empty_one_for_the_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent, served = Agent("x"), list[str]()
+
+    async def serve(url: str, **options: Any) -> None:
+        served.append(url)
+
+    monkeypatch.setattr(agent, "run", serve)
+    monkeypatch.setenv("A2A_LOG", "loud")
+    with pytest.raises(SystemExit) as ended:
+        agent.main(["--url", "ws://there"])
+    assert ended.value.code == 2
+    assert "A2A_LOG: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got 'loud'\n" in capsys.readouterr().err
+    monkeypatch.setenv("A2A_LOG", "")
+    agent.main(["--url", "ws://there"])
+    assert served == ["ws://there"]
+
+
+@pytest.mark.parametrize(
     ("at_work", "status", "told"), [("", 0, "last words\nand more\n"), ("hang", 3, "last words\n")]
 )
 def test_who_leaves_with_plain_functions_at_work_ends_with_the_status_and_all_that_was_said(
