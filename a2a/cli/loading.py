@@ -41,6 +41,9 @@ def load_agent(spec: str) -> Agent:
         raise _failure(spec, error) from error
     except Exception as error:  # a module may fail in any way
         raise _failure(spec, error) from error
+    except SystemExit as error:  # as of an `agent.main()` that runs at once, and takes our arguments for its own
+        text = f"{spec}: importing {module_name} ends the process ({error.code}): a call such as agent.main() belongs"
+        raise Failure(f'{text} below `if __name__ == "__main__":`', ExitCode.USAGE) from error
     if variable:
         found: object = module
         for part in variable.split("."):

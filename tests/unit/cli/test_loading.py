@@ -96,6 +96,16 @@ def test_a_module_that_fails_is_named_with_its_line(here: Path, spec: str, named
     assert failed.value.exit_code == ExitCode.USAGE
 
 
+def test_a_module_that_ends_the_process_is_told_where_such_a_call_belongs(here: Path) -> None:
+    (here / "loaded_main.py").write_text(ONE + "first.main(['serve', 'me'])\n")
+    (here / "loaded_exit.py").write_text("raise SystemExit('no graphics card')\n")
+    for name, code in (("loaded_main", "2"), ("loaded_exit", "no graphics card")):
+        told = rf"^{name}: importing {name} ends the process \({code}\): .* below `if __name__ == \"__main__\":`$"
+        with pytest.raises(Failure, match=told) as failed:
+            load_agent(name)
+        assert failed.value.exit_code == ExitCode.USAGE
+
+
 def test_the_files_of_a_module_here_are_all_that_are_here(here: Path) -> None:
     (here / "loaded_one.py").write_text("raise SystemExit('it was run')")
     (here / "helper.py").write_text("")
