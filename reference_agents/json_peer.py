@@ -24,7 +24,7 @@ async def main(url: str, token: str) -> None:
         await send("hello", {**hello, "incarnation": int(time.time()), "token": token, "credit": {"tasks": 1}})
         async for message in socket:
             for frame in map(json.loads, str(message).splitlines()):
-                print("<", frame["kind"], frame.get("task", ""), flush=True)
+                print("<", frame["kind"], frame.get("task") or frame.get("body", {}).get("detail", ""), flush=True)
                 if "mseq" in frame:
                     await send("mailbox.ack", {"upto": frame["mseq"]})
                 if frame["kind"] == "task.offer":

@@ -209,5 +209,9 @@ def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:
         ready = stack.enter_context(coordinator(home))
         stack.enter_context(process(str(peer), ready["url"], ready["tokenFile"], cwd=home))
         assert run("-m", "a2a", "delegate", "upper_json", "--text", "hello", cwd=home) == "HELLO\n"
+        (home / "wrong").write_text("not the token\n")
+        wrong = [sys.executable, str(peer), ready["url"], str(home / "wrong")]
+        refused = subprocess.run(wrong, check=False, capture_output=True, text=True, timeout=BOUND)
+        assert refused.stdout == "< error the token does not open this namespace\n"
     alone = subprocess.run([sys.executable, str(peer)], check=False, capture_output=True, text=True, timeout=BOUND)
     assert (alone.returncode, alone.stderr) == (1, "usage: python json_peer.py URL TOKEN_FILE\n")
