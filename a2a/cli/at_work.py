@@ -50,7 +50,7 @@ async def squad_at_work(
             out.note(f"the squad {definition.name} is up at {place.url}")
             await stack.enter_async_context(_while_up(definition, place))
         elif keep:
-            await asyncio.to_thread(detach, name, place)
+            await detach(name, place)
             end = replace(common.connection, url=place.url).typed(f"squad down {name}")
             out.note(f"the squad {definition.name} is up at {place.url}, until: {end}")
         else:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .options import Connection, connection_options
 from .output import Output
 from .parameters import Seconds
 from .processes import tell_restarts
+from .signals import ended_by_sigterm
 from .story import duration
 
 __all__ = ["chosen_url", "detach", "squad"]
@@ -92,7 +93,8 @@ def up(
         if await is_up(definition, place):
             raise SquadError(f"the squad {definition.name} is already up at {place.url}")
         if is_detached:
-            state = await asyncio.to_thread(detach, name, place, added)
+            with ended_by_sigterm():
+                state = await detach(name, place, added)
             _announce(out, state)
         else:
             await _stay_up(definition, place, out)
@@ -126,8 +128,10 @@ def _announce(out: Output, state: dict[str, Any]) -> None:
         out.note(f"the squad {state.get('name')} is up at {state.get('url')}; logs in {state.get('logs')}")
 
 
-def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]:
+async def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]:
     """Start a supervisor that outlives this command, and return its state once all agents are there.
+
+    Cancelled before that, it ends the supervisor: nobody would know that the squad is up.
 
     Args:
         added: optional agents of the squad to start.
@@ -145,13 +149,19 @@ def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]
         command += ["--db", str(place.db.absolute())]
     env = {**os.environ, **({"A2A_TOKEN": place.token} if place.token else {})}
     log = home / DETACHED_LOG
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env, start_new_session=True
-        )
+    process = _start(command, env, log)
     assert process.stdout is not None, "opened as a pipe"
-    with process.stdout:
-        line = process.stdout.readline()
+    reading = asyncio.get_running_loop().run_in_executor(None, process.stdout.readline)
+    try:
+        line = await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        process.terminate()
+        await reading  # until the supervisor has ended its programs, and itself
+        process.wait()
+        raise
+    finally:
+        if reading.done():  # else the thread holds it
+            process.stdout.close()
     state = state_of(definition.name, place.url).read() if line else None
     if state is None:
         process.wait()
@@ -159,6 +169,13 @@ def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]
         raise SquadError(f"the squad {definition.name} did not come up: {said or 'it printed nothing'}")
     process.returncode = 0  # it is on its own now; nobody here waits for it
     return state
+
+
+def _start(command: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as errors:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env, start_new_session=True
+        )
 
 
 @squad.command()

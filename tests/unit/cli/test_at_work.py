@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,7 +14,7 @@ from a2a.cli.at_work import squad_at_work
 from a2a.cli.options import Common, Connection
 from a2a.cli.output import Output
 from a2a.conformance.program import free_port
-from a2a.squads import Definition, bring_up, find_place, known, load
+from a2a.squads import Definition, Place, bring_up, find_place, known, load
 
 BOUND = 60.0
 TINY = """\
@@ -67,7 +68,10 @@ async def test_a_squad_that_is_not_up_comes_and_goes_with_the_command(
 async def test_how_a_squad_that_is_kept_ends_is_told_with_its_name_and_where_it_is(
     brief: Definition, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("a2a.cli.at_work.detach", lambda name, place: {})
+    async def detach(name: str, place: Place) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr("a2a.cli.at_work.detach", detach)
     with anyio.fail_after(BOUND):
         async with squad_at_work(brief, common(url), name="brief_squad", url=url, db=None, keep=True):
             pass

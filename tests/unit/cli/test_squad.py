@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from a2a.cli.squad import detach
 from a2a.conformance.program import free_port
-from a2a.squads import home_of, state_of
+from a2a.squads import Place, home_of, state_of
 from a2a.statefile import StateFile
 from a2a.supervisor import Running, to_state
 
@@ -154,6 +158,28 @@ def test_one_that_does_not_come_up_detached_says_why(
     assert "the squad empty did not come up" in done.err
     assert done.err.count("a2a: ") == 1
     assert home_of("empty", URL).is_dir()
+
+
+async def test_a_squad_whose_start_is_given_up_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_squad.py").write_text('SQUAD = {"name": "late", "skill": "x", "agents": {}}\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    started, starts = list[Any](), subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> Any:
+        started.append(starts([sys.executable, "-c", "import time; time.sleep(100)"], **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with anyio.fail_after(30):
+        detaching = asyncio.create_task(detach("late_squad", Place(URL)))
+        while not started:
+            await anyio.lowlevel.checkpoint()
+        detaching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await detaching
+    assert started[0].returncode == -signal.SIGTERM
 
 
 def test_an_agent_that_the_squad_does_not_have_cannot_be_added(command: Command) -> None:
