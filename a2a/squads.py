@@ -81,6 +81,8 @@ class Definition:
     """More agents in the same form, started only if somebody adds them by name."""
     needs: tuple[str, ...] = ()
     """The import names of packages that its agents use and that this distribution does without."""
+    folder: str | None = None
+    """The working directory if the squad was found there: its agents, which start elsewhere, look there too."""
 
     def missing(self) -> list[str]:
         """Return the packages that its agents use and that are not installed here."""
@@ -139,6 +141,10 @@ class Squad:
 def load(name: str) -> Definition:
     """Return the squad of that name: one of this distribution, or the one that `SQUAD` in a module describes.
 
+    The description is a dict with the squad's `name`, the `skill` that it offers, and `agents`: each agent's id with
+    the module that runs it, as `python -m MODULE --name ID`. It may have `optional`, agents in the same form that are
+    started only if they are added, and `needs`, the import names of packages that they use.
+
     Raises:
         SquadError: there is no such module, it fails, or it does not describe a squad.
     """
@@ -157,9 +163,17 @@ def load(name: str) -> Definition:
         described: Any = loaded.SQUAD
         agents, optional = dict(described["agents"]), dict(described.get("optional", {}))
         needs = tuple(map(str, described.get("needs", ())))
-        return Definition(str(described["name"]), str(described["skill"]), agents, optional, needs)
+        folder = _folder_here(module)
+        return Definition(str(described["name"]), str(described["skill"]), agents, optional, needs, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise SquadError(f"{module} does not describe a squad: {exc}") from exc
+
+
+def _folder_here(module: str) -> str | None:
+    """Return the working directory if a loaded module, or the package that it is in, was found there."""
+    top, here = sys.modules[module.partition(".")[0]], Path.cwd()
+    places = [*getattr(top, "__path__", ()), *filter(None, [getattr(top, "__file__", None)])]
+    return str(here) if any(Path(place).resolve().parent == here for place in places) else None
 
 
 def home_of(name: str, url: str) -> Path:
@@ -393,6 +407,8 @@ async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
     known = load_tokens(place.url)
     token = place.token or (known.token if known else None)  # an agent may speak the protocol without this package
     env = {"A2A_URL": place.url, SQUAD_VARIABLE: ",".join(agents)} | ({"A2A_TOKEN": token} if token else {})
+    if squad.definition.folder is not None:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [squad.definition.folder, os.environ.get("PYTHONPATH")]))
     async with connect(place.url, token=place.token) as client:
         here = {info.agent_id for info in await client.find() if info.status != "away"}
         if not place.starts_coordinator and here & set(agents):

@@ -11,13 +11,13 @@ import click
 
 from ..client import connect
 from ..errors import TaskError
-from ..squads import Definition, Place, load
+from ..squads import Definition, Place
 from .at_work import squad_at_work
 from .board import display
 from .exits import ExitCode
 from .options import Common, common_options
 from .signals import ended_by_sigterm
-from .squad import chosen_url
+from .squad import chosen_url, described
 from .values import checked
 
 __all__ = ["ask"]
@@ -66,7 +66,7 @@ def ask(
 
     Exit codes: 0 something was found, 1 nothing, 3 no coordinator, 4 timeout, 5 the task failed.
     """
-    definition, url = load(squad_name), chosen_url(common.connection)
+    definition, url = described(squad_name), chosen_url(common.connection)
     given = {
         "question": checked(question, "QUESTION"),
         "folder": checked(str(folder.resolve()), "--folder"),

@@ -19,7 +19,7 @@ from .exits import ExitCode, Failure
 if TYPE_CHECKING:
     from _typeshed.importlib import MetaPathFinderProtocol
 
-__all__ = ["load_agent", "no_module", "source_files"]
+__all__ = ["load_agent", "look_here", "no_module", "source_files"]
 
 
 def load_agent(spec: str) -> Agent:
@@ -29,7 +29,7 @@ def load_agent(spec: str) -> Agent:
         UsageError: there is no such agent.
         Failure: importing the module fails; the error names the line.
     """
-    _look_here()
+    look_here()
     module_name, _, variable = spec.partition(":")
     if not all(module_name.split(".")):  # importlib takes it for a name inside some package
         raise click.UsageError(no_module(spec, module_name))
@@ -76,7 +76,7 @@ def source_files(spec: str) -> list[Path]:
     environments. For any other module, and in a directory too large to be one project, they are those of its top-level
     package, or those beside it.
     """
-    _look_here()
+    look_here()
     name = spec.partition(":")[0]
     path = _file_of(name)
     if path is None:
@@ -129,7 +129,8 @@ _FOLDERS_MAX = 2_000
 """A directory with more is no project of its own, such as a home directory, and every look at it would take long."""
 
 
-def _look_here() -> None:
+def look_here() -> None:
+    """Let modules in the working directory be imported, as `python -m` does."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

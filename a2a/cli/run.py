@@ -18,7 +18,7 @@ from ..client import Client, connect
 from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Gone, NotFound, Refused, TaskError, leaves
-from ..squads import Definition, Place, find_place, load, state_of
+from ..squads import Definition, Place, find_place, state_of
 from .asking import can_ask, place_of, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
@@ -28,7 +28,7 @@ from .output import Output, escape
 from .parameters import Seconds
 from .runs import Run, begin
 from .signals import ended_by_sigterm
-from .squad import chosen_url
+from .squad import chosen_url, described
 from .values import checked
 
 __all__ = ["run"]
@@ -135,7 +135,7 @@ def run(
         if given["approve"] != "ask":
             raise click.UsageError(f"--answer-within: expected --approve ask, got {given['approve']}")
         given["answer_within"] = answer_within
-    definition, url = load(squad_name), chosen_url(common.connection)
+    definition, url = described(squad_name), chosen_url(common.connection)
 
     async def whole() -> int:
         wanted = {**given, "head": await _head(repo)}

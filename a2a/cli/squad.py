@@ -20,6 +20,7 @@ from ..loop import stop_on_signals
 from ..squads import Definition, Place, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
 from .exits import ExitCode, Failure
 from .groups import Group
+from .loading import look_here
 from .options import Connection, connection_options
 from .output import Output
 from .parameters import Seconds
@@ -27,7 +28,7 @@ from .processes import tell_restarts
 from .signals import ended_by_sigterm
 from .story import duration
 
-__all__ = ["chosen_url", "detach", "squad"]
+__all__ = ["chosen_url", "described", "detach", "squad"]
 
 DETACHED_LOG = "supervisor.log"
 
@@ -36,14 +37,20 @@ DETACHED_LOG = "supervisor.log"
 def squad() -> None:
     """Keep the agents of a squad running, each a process of its own, with a coordinator if none is running.
 
-    NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`). That has to be where Python
-    looks (PYTHONPATH), which this directory need not be: the agents of a squad start elsewhere.
+    NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`), in this directory or where
+    Python looks.
     """
 
 
 _NAME = click.argument("name", default="maintenance")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 _QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Print only errors.")
+
+
+def described(name: str) -> Definition:
+    """Return the squad of that name, also if it is described in this directory; errors are those of `load`."""
+    look_here()
+    return load(name)
 
 
 def chosen_url(connection: Connection) -> str | None:
@@ -86,7 +93,7 @@ def up(
     Agents that die are started again, and so is the coordinator, with the same ledger and port.
     """
     out = Output(ready_json, is_quiet)
-    definition, url = load(name).including(added), chosen_url(connection)
+    definition, url = described(name).including(added), chosen_url(connection)
 
     async def begin() -> None:
         place = await find_place(definition, url, token=connection.token, db=db)
@@ -139,7 +146,7 @@ async def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str
     Raises:
         SquadError: the squad did not come up.
     """
-    definition = load(name)
+    definition = described(name)
     home = home_of(definition.name, place.url)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "a2a", "squad", "up", name, "--url", place.url, "--ready-json", "--quiet"]
@@ -224,7 +231,7 @@ def ls(name: str | None, as_json: bool) -> None:
 def down(connection: Connection, name: str, timeout: float, as_json: bool, is_quiet: bool) -> None:
     """Stop a squad and the coordinator it started. Work under way continues when the squad is up again."""
     out, url = Output(as_json, is_quiet), chosen_url(connection)
-    definition = load(name)
+    definition = described(name)
     states = [state for state in known(definition.name) if url is None or state["url"] == url]
     if not states:
         raise Failure(f"no squad {definition.name} is up" + (f" at {url}" if url else ""))

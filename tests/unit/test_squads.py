@@ -47,6 +47,10 @@ async def greet() -> str:
 async def beside() -> str:
     return os.environ["A2A_SQUAD"]
 
+@agent.skill
+async def looks() -> str:
+    return os.environ["PYTHONPATH"]
+
 if __name__ == "__main__":
     agent.main()
 """
@@ -241,6 +245,25 @@ async def test_a_squad_comes_up_works_and_leaves_nothing(tiny: Definition, tmp_p
     assert known() == []
     assert said == [f"coordinator at {place.url}, ledger in {squad.db}", "1 agents are ready: greeter"]
     assert (tmp_path / "tiny.db").exists(), "the ledger is what stays"
+
+
+@pytest.mark.parametrize("name", ["squad_here", "package_here.squad"])
+async def test_agents_of_a_squad_in_the_working_directory_look_there_too(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(TINY.replace("tiny_squad", name))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load(name).folder is None, "it was found elsewhere"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    definition, place = load(name), Place(free_url(), starts_coordinator=True, db=tmp_path / "tiny.db")
+    assert definition.folder == str(tmp_path)
+    with anyio.fail_after(BOUND):
+        async with bring_up(definition, place), connect(place.url) as client:
+            assert await client.call("greet") == "hello"
+            assert await client.call("looks") == f"{tmp_path}:/nowhere"
 
 
 async def test_agents_that_somebody_runs_there_are_not_pushed_aside(tiny: Definition) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import signal
 import subprocess
@@ -203,3 +204,14 @@ def test_an_added_agent_is_started_detached_as_well(
     assert done.code == 1, done.out
     assert "dead does not start: no model" in done.err
     assert done.err.count("no model") == 1, "it says the same each time it is started"
+
+
+def test_a_squad_may_be_described_in_this_directory(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert "there is no squad one_of_ours" in command("squad", "down", "one_of_ours").err
+    (tmp_path / "one_of_ours.py").write_text('SQUAD = {"name": "ours", "skill": "x", "agents": {"x": "x"}}')
+    importlib.invalidate_caches()
+    assert "no squad ours is up" in command("squad", "down", "one_of_ours").err
