@@ -13,7 +13,7 @@ import click
 from .output import escape, is_terminal, to_json
 from .values import parse_value
 
-__all__ = ["ask_person", "can_ask", "question_lines", "read_line"]
+__all__ = ["ask_person", "can_ask", "question_lines", "read_answer", "read_line"]
 
 
 def can_ask() -> bool:
@@ -40,8 +40,7 @@ async def ask_person(who: str, question: Any) -> Any:
     for line in (f"{escape(who)} asks:", *question_lines(question)):
         click.echo(line, err=True)
     while True:
-        click.echo("> ", nl=False, err=True)
-        text = (await read_line()).strip()
+        text = await read_answer("> ")
         if not isinstance(options, list) or not options:
             try:
                 return parse_value(text)
@@ -90,6 +89,18 @@ def _parsed(text: str) -> Any:
         return parse_value(text)
     except click.UsageError:
         return text
+
+
+async def read_answer(prompt: str) -> str:
+    """Return the next line that a person types and that is not empty: Enter alone may be a slip, and answers nothing.
+
+    Raises:
+        Abort: stdin has ended.
+    """
+    while True:
+        click.echo(prompt, nl=False, err=True)
+        if text := (await read_line()).strip():
+            return text
 
 
 async def read_line() -> str:

@@ -16,7 +16,7 @@ from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
 from ..errors import A2AError, AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError, leaves
 from ..protocol.canonical import NUMBER_MAX
-from .asking import ask_person, can_ask, read_line
+from .asking import ask_person, can_ask, read_answer
 from .identifiers import AGENT, CONTEXT, SKILL
 from .options import Common, Connection, common_options
 from .output import Output, is_terminal
@@ -372,8 +372,7 @@ async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown
             out.value(artifacts_value(looked_at["artifacts"]))
             if "overruled" in metadata:
                 click.echo(f"It was overruled by conflict {metadata['overruled']}.", err=True)
-            click.echo("Is this good? [y, or what is wrong with it] ", nl=False, err=True)
-            said = (await read_line()).strip()
+            said = await read_answer("Is this good? [y, or what is wrong with it] ")
         if said.lower() not in ("y", "yes"):
             await client.reject(task.id, said)
             return generation

@@ -92,6 +92,23 @@ async def test_a_question_without_options_takes_anything(typed: Callable[[str], 
     assert await ask_person("main-1", "what?") == {"a": 1}
 
 
+async def test_enter_alone_answers_nothing(typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    answers: list[Any] = []
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+
+            async def ask() -> None:
+                answers.append(await ask_person("main-1", "what?"))
+
+            group.start_soon(ask)
+            for line in ("\n", "   \n", "well\n"):
+                while not capsys.readouterr().err.endswith("> "):
+                    await anyio.lowlevel.checkpoint()
+                assert answers == []
+                typed(line)
+    assert answers == ["well"]
+
+
 async def test_what_no_value_stands_for_is_asked_again(
     typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -422,7 +422,7 @@ def test_a_result_that_a_conflict_goes_against_while_the_human_reads_is_shown_ag
                 await other.resolve(read[0], stands.id)
         return "y"
 
-    monkeypatch.setattr(delegate_module, "read_line", read_line)
+    monkeypatch.setattr("a2a.cli.asking.read_line", read_line)
     done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
     assert done.code == 0, done.err
     assert "has changed since: look at it again" in done.err
@@ -433,12 +433,12 @@ def test_a_result_that_a_conflict_goes_against_while_the_human_reads_is_shown_ag
 def test_at_a_terminal_the_human_sees_the_result_and_says_the_word(
     command: Any, world: Any, shown: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = iter(["longer please\n", "y\n"])
+    said = iter(["\n", "longer please\n", "  \n", "y\n"])
 
     async def read_line() -> str:
         return next(said)
 
-    monkeypatch.setattr(delegate_module, "read_line", read_line)
+    monkeypatch.setattr("a2a.cli.asking.read_line", read_line)
     done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
     assert done.code == 0, done.err
     assert shown == ["draft", "draft longer please", "draft longer please"]
