@@ -29,6 +29,7 @@ from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tok
 from .engine.policy import Admission, Policy, digest
 from .link import LinkSettings
 from .server import Server
+from .stores.database import check_form
 from .stores.files import resolved
 from .stores.lock import check_free
 from .stores.looking import LookingStore
@@ -203,7 +204,8 @@ def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
     if not isinstance(db, str | os.PathLike):
         raise ValueError(f"db: expected the name of a file, got {db!r}")
     path = Path(db).absolute()
-    resolved(path)  # before anything is made for it
+    if resolved(path).exists():  # looked at before anything is made for it
+        check_form(path)
     return path
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Parameters",
     "adopt",
     "check",
+    "check_form",
     "connect_reader",
     "connect_writer",
     "create",
@@ -124,6 +125,19 @@ def create(path: Path) -> int:
     return 0
 
 
+def check_form(path: Path) -> None:
+    """Check that there is an SQLite database at `path`, without opening it.
+
+    Raises:
+        StoreCorrupt: there is something else.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
+        raise StoreCorrupt(f"{path}: expected a ledger, this is not a file; it was left unchanged")
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left unchanged")
+
+
 def check(path: Path) -> int:
     """Check that the file at `path` is a sound ledger that this version can read; return the end of its log.
 
@@ -133,11 +147,7 @@ def check(path: Path) -> int:
         StoreCorrupt: it is damaged, or is not a ledger.
         StoreTooNew: a newer version wrote it.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
-        raise StoreCorrupt(f"{path}: expected a ledger, this is not a file; it was left unchanged")
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left unchanged")
+    check_form(path)
     try:
         with closing(connect_reader(path)) as connection:
             return _check(connection, path)

@@ -14,7 +14,7 @@ import pytest
 from a2a import A2AError, Agent, Policy, Server, connect
 from a2a.conformance.program import free_port
 from a2a.credentials import coordinator_dir, load_secret, load_tokens
-from a2a.errors import ConnectError, StoreLocked
+from a2a.errors import ConnectError, StoreCorrupt, StoreLocked
 from a2a.hosting import UnsafeAddress, host, parse_address, reading
 from a2a.link import LinkSettings
 from a2a.protocol.messages import TaskDelegate, TaskGet
@@ -202,6 +202,18 @@ async def test_a_ledger_in_use_is_refused_and_the_address_is_free_again(tmp_path
             pass
         async with connect(first.url):
             pass
+
+
+async def test_what_is_no_ledger_is_told_before_anything_is_made_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes = tmp_path / "notes.py"
+    notes.write_text("print(1)")
+    with pytest.raises(StoreCorrupt, match=r"notes.py: expected a ledger, this is not an SQLite database"):
+        async with host(notes):
+            pass
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith("notes")] == ["notes.py"]
+    assert caplog.records == []
 
 
 async def test_an_address_in_use_is_refused_before_the_ledger_is_touched(tmp_path: Path) -> None:
