@@ -106,7 +106,7 @@ def _write(value: Any, out: list[str | bytes]) -> None:
     elif isinstance(value, int):
         if not -NUMBER_MAX <= value <= NUMBER_MAX:
             raise ValueError(f"{value} is beyond 2**53 - 1: send it as a string")
-        out.append(str(value))
+        out.append(int.__repr__(value))  # a member of an enum, for example, has another text of its own
     elif isinstance(value, float):
         out.append(_number(value))
     elif isinstance(value, str):  # from here on, subclasses of the types above
@@ -136,7 +136,7 @@ def _number(value: float) -> str:
         raise ValueError(f"JSON has no form for {value}")
     if value == int(value) and abs(value) <= NUMBER_MAX:
         return str(int(value))  # also turns -0.0 into 0
-    mantissa, _, exponent = repr(value).partition("e")
+    mantissa, _, exponent = float.__repr__(value).partition("e")  # a float of numpy has another text of its own
     if not exponent:
         return mantissa.removesuffix(".0")
     power = int(exponent)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import struct
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 
 import pytest
 from hypothesis import given, settings
@@ -181,6 +181,25 @@ def test_a_long_text_is_written_as_a_short_one():
 
 def test_words_and_numbers_with_names_are_words_and_numbers():
     assert canonical([StrEnum("Word", "ABLE").ABLE, IntEnum("Number", "ONE").ONE, True]) == b'["able",1,true]'
+
+
+class _Level(int, Enum):
+    HIGH = 3
+
+
+class _Share(float):
+    def __repr__(self) -> str:
+        return "share(0.5)"
+
+
+class _Bytes(int):
+    def __str__(self) -> str:
+        return "7 bytes"
+
+
+def test_numbers_with_a_text_of_their_own_are_numbers():
+    """As members of an enum are, and the floats of numpy."""
+    assert canonical([_Level.HIGH, _Share(0.5), _Bytes(7)]) == b"[3,0.5,7]"
 
 
 json_values = st.recursive(
