@@ -81,11 +81,11 @@ def parts_payload(value: Any, what: str = "") -> bytes:
         what: its name, for the error.
 
     Raises:
-        ValueError: the value has no JSON form (see `canonical`).
+        ValueError: the value has no JSON form (see `canonical`), is nested too deeply, or contains itself.
     """
     try:
         return canonical([_part(value)])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _without_form(value, what, error) from error
 
 
@@ -111,18 +111,20 @@ def json_payload(value: Any, what: str = "") -> bytes:
     """Encode any JSON value as a context holds it; arguments and errors as for `parts_payload`."""
     try:
         return canonical(_jsonable(value))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _without_form(value, what, error) from error
 
 
-def _without_form(value: Any, where: str, error: ValueError) -> ValueError:
+def _without_form(value: Any, where: str, error: Exception) -> ValueError:
     """Return the error for a value that has no JSON form, with the place in it."""
-    if isinstance(value, dict | list | tuple):
+    if isinstance(error, RecursionError):  # the place would be as long as the value is deep
+        error = ValueError("this JSON is nested too deeply, or contains itself")
+    elif isinstance(value, dict | list | tuple):
         inside = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in inside:
             try:
                 canonical(item)
-            except ValueError as found:
+            except (ValueError, RecursionError) as found:
                 return _without_form(item, f"{where}.{name}" if where else str(name), found)
     elif isinstance(value, set | frozenset):
         error = ValueError(f"expected a list, got a {type(value).__name__}, which has no order: sorted(...) makes one")

@@ -101,8 +101,6 @@ def checked(value: Any, what: str = "") -> Any:
     """
     try:
         json_payload(value, what)
-    except RecursionError as error:
-        raise click.UsageError(_too_deep(what)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return value
@@ -117,15 +115,11 @@ def _loaded(text: str, what: str) -> Any:
     try:
         return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant)  # some editors write this mark
     except RecursionError as error:
-        raise click.UsageError(_too_deep(what)) from error
+        raise click.UsageError(f"{_named(what)}this JSON is nested too deeply") from error
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _too_deep(what: str) -> str:
-    return f"{_named(what)}this JSON is nested too deeply"
 
 
 def _named(what: str) -> str:

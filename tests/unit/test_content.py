@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -83,6 +85,26 @@ def test_equal_values_are_equal_bytes() -> None:
 def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="JSON has no form|beyond"):
         parts_payload(value)
+
+
+class _Endless(list[Any]):
+    def __init__(self) -> None:
+        super().__init__([self])
+
+
+@pytest.mark.parametrize("encode", [parts_payload, json_payload])
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (reduce(lambda inside, _: [inside], range(5_000), []), "input"),
+        ({"a": _Endless()}, "input"),
+        ({"b": _Endless(), "a": object()}, "input.b"),
+    ],
+    ids=["deep", "endless", "beside what else has none"],
+)
+def test_what_is_nested_without_end_has_no_form(encode: Callable[[Any, str], bytes], value: Any, where: str) -> None:
+    with pytest.raises(ValueError, match=f"^{where}: this JSON is nested too deeply"):
+        encode(value, "input")
 
 
 @pytest.mark.parametrize("value", [None, True, 0, 1.5, "text", [1, {"b": None}], {"a": "x"}])
