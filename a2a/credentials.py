@@ -415,14 +415,14 @@ def _provided(path: Path, given: str | None = None) -> str:
 
 
 def _read(path: Path) -> str | None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        try:
-            return path.read_text(encoding="utf-8").strip() or None
-        except UnicodeDecodeError as exc:
-            raise StateDirectoryError(f"{path} is not text; put it back as it was, or remove it") from exc
-        except PermissionError as exc:
-            raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}{_named()}") from exc
-    return None
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError as exc:
+        raise StateDirectoryError(f"{path} is not text; put it back as it was, or remove it") from exc
+    except OSError as exc:
+        raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}{_named()}") from exc
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,7 +22,15 @@ import anyio
 
 from .clock import REAL_TIME, PeerClock
 from .content import read_json, read_word
-from .credentials import DEFAULT_URL, coordinator_dir, load_tokens, next_incarnation, provide_secret, secret_files
+from .credentials import (
+    DEFAULT_URL,
+    StateDirectoryError,
+    coordinator_dir,
+    load_tokens,
+    next_incarnation,
+    provide_secret,
+    secret_files,
+)
 from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.call_following import FollowedCall, FollowedCalls
 from .engine.context_watching import ContextWatches, Watched
@@ -612,7 +620,14 @@ class Link:
         settings, identity = self.settings, self.identity
         tokens = None
         if settings.token is None or (settings.operator and settings.operator_token is None):
-            tokens = load_tokens(settings.url)
+            try:
+                tokens = load_tokens(settings.url)
+            except StateDirectoryError as error:
+                if self.is_opening:
+                    raise
+                # It may pass, as when this process has too many open files, and what was shown mostly still counts.
+                log.info("%s shows its tokens of before: %s", identity.agent_id, error)
+                return
         identity.token = settings.token if settings.token is not None else tokens.token if tokens else ""
         if settings.operator:
             identity.operator_token = settings.operator_token or (tokens.operator_token if tokens else None) or None

@@ -245,6 +245,14 @@ def test_what_belongs_to_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch)
         check_state_dir()
 
 
+def test_a_file_that_cannot_be_read_for_any_reason_is_named() -> None:
+    token = provide_tokens(URL).token_file
+    token.unlink()
+    token.mkdir()
+    with pytest.raises(StateDirectoryError, match=f"^{token} cannot be read: Is a directory"):
+        load_tokens(URL)
+
+
 def test_a_state_directory_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "file"))

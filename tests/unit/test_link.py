@@ -14,7 +14,15 @@ import anyio
 import pytest
 
 from a2a import link as link_module
-from a2a.credentials import DEFAULT_URL, coordinator_dir, load_secret, provide_secret, provide_tokens, secret_files
+from a2a.credentials import (
+    DEFAULT_URL,
+    StateDirectoryError,
+    coordinator_dir,
+    load_secret,
+    provide_secret,
+    provide_tokens,
+    secret_files,
+)
 from a2a.engine.delegation import Delegation
 from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
@@ -1066,6 +1074,19 @@ async def test_a_token_that_is_another_by_now_is_shown_next_time(coordinator, ma
         coordinator.connections[0].transport.abort()
         hello = (await coordinator.greeted(1)).hello
     assert (coordinator.connections[0].hello.token, hello.token) == ("the first", "the second")
+
+
+async def test_a_token_that_cannot_be_read_now_is_shown_as_it_was(coordinator, make_link, haste):
+    file = provide_tokens(DEFAULT_URL, "the first").token_file
+    with anyio.fail_after(BOUND):
+        await make_link(token=None).open()
+        file.unlink()
+        file.mkdir()  # nobody reads that, as nobody reads a file when too many are open
+        coordinator.connections[0].transport.abort()
+        hello = (await coordinator.greeted(1)).hello
+        assert hello.token == "the first"
+        with pytest.raises(StateDirectoryError, match="cannot be read"):
+            await make_link(token=None).open()
 
 
 async def test_without_another_way_a_link_connects_by_websocket(monkeypatch, coordinator, make_link):
