@@ -10,6 +10,8 @@ A web page may open a WebSocket to any address, loopback included, so each upgra
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 import os
 import re
@@ -20,6 +22,7 @@ from http import HTTPStatus
 from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
 from typing import Any, cast
 
+import anyio
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI, NegotiationError
 from websockets.http11 import Request
@@ -56,6 +59,9 @@ _BLANK_LINE = b"\r\n\r\n"
 
 BACKLOG = 1024
 """Connections that the kernel completes before we accept them: after a restart all agents come back at once."""
+
+NEXT_ADDRESS_AFTER = 0.25
+"""Seconds without an answer after which the next address of a name is tried as well (RFC 8305, 5)."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -211,7 +217,9 @@ async def connect(
     is_done = False
     try:
         async with asyncio.timeout(settings.handshake_deadline):
-            await loop.create_connection(lambda: handshake, uri.host, uri.port, ssl=context)
+            sock = await _reach(uri.host, uri.port)
+            name = uri.host if context is not None else None
+            await loop.create_connection(lambda: handshake, sock=sock, ssl=context, server_hostname=name)
             connection = await handshake.opened
             is_done = True
             return connection
@@ -230,16 +238,73 @@ async def connect(
     except ConnectionRefusedError as exc:
         raise ConnectError(f"nothing listens at {where}", is_absent=True) from exc
     except OSError as exc:
-        # asyncio folds the failures of several addresses into one error without a number.
-        is_refused = exc.errno is None and "Connect call failed" in str(exc)
-        what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {_words(exc)}"
+        what = f"{where} cannot be reached: {_words(exc)}"
         if context is not None and isinstance(exc, ConnectionResetError) and not handshake.is_connected:
             # A coordinator without TLS resets a connection that does not begin with a request; the error has no text.
             what = f"{where} did not answer in TLS: a coordinator without it is at ws://{where}"
-        raise ConnectError(what, is_absent=is_refused) from exc
+        raise ConnectError(what) from exc
     finally:
         if not is_done:
             handshake.abort()
+
+
+async def _reach(host: str, port: int) -> socket.socket:
+    """Return a socket connected to the first address of a host that answers.
+
+    A network may drop what is sent to one of them, mostly of IPv6: waiting for that one would take all the time.
+
+    Raises:
+        OSError: none can be reached. If something refused the connection, it is that error.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await _addresses(host, port)
+    reached: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(family: int, kind: int, number: int, address: Any, is_over: anyio.Event) -> None:
+        try:
+            sock = socket.socket(family, kind, number)
+            try:
+                sock.setblocking(False)
+                await loop.sock_connect(sock, address)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as exc:
+            errors.append(exc)
+        else:
+            reached.append(sock)
+            group.cancel_scope.cancel()
+        finally:
+            is_over.set()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for family, kind, number, address in addresses:
+                is_over = anyio.Event()
+                group.start_soon(attempt, family, kind, number, address, is_over)
+                with anyio.move_on_after(NEXT_ADDRESS_AFTER):
+                    await is_over.wait()
+    except BaseException:
+        for sock in reached:
+            sock.close()
+        raise
+    if not reached:
+        raise next((exc for exc in errors if isinstance(exc, ConnectionRefusedError)), errors[0])
+    for sock in reached[1:]:
+        sock.close()
+    return reached[0]
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, int, int, Any]]:
+    """Return (family, type, protocol, address) for each address of a host, the preferred one first."""
+    kind = socket.SOCK_STREAM
+    with contextlib.suppress(ValueError):  # it is a name; only that is worth a thread, which the event loop would start
+        is_old = ipaddress.ip_address(host).version == 4
+        if "%" not in host:  # the number of an interface has to be looked up as well
+            return [(socket.AF_INET if is_old else socket.AF_INET6, kind, socket.IPPROTO_TCP, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+    return [(family, kind, number, address) for family, kind, number, _, address in found]
 
 
 def _what_to_do(error: SSLCertVerificationError, host: str) -> str:

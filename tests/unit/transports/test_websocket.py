@@ -2,6 +2,7 @@
 answers, and that other implementations of the protocol can be talked to."""
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -287,6 +288,110 @@ async def test_an_address_nobody_listens_at_is_named(make_recorder, host):
     with pytest.raises(ConnectError, match=f"^nothing listens at {host}:{port}$") as caught:
         await connect(f"ws://{host}:{port}", make_recorder())
     assert caught.value.is_absent
+
+
+@pytest.mark.parametrize(
+    ("failure", "says", "is_final"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "is not known: Name or service", False),
+        (UnicodeError("label empty or too long"), "is not valid: label empty", True),
+    ],
+)
+async def test_a_name_that_cannot_be_looked_up_is_named(make_recorder, monkeypatch, failure, says, is_final):
+    async def getaddrinfo(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(ConnectError, match=f"^the name nowhere {says}") as caught:
+        await connect("ws://nowhere:1", make_recorder())
+    assert caught.value.is_final is is_final
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Gives a name some addresses; connections to those in `dead` get no answer, as where packets are dropped."""
+
+    def name(*addresses, dead=(), away=(), together=1, then=lambda: None):
+        loop = asyncio.get_running_loop()
+        tried, sock_connect, barrier = [], loop.sock_connect, asyncio.Barrier(together)
+
+        async def getaddrinfo(host, port, **_):
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (one, port)) for one in addresses]
+
+        async def attempt(sock, address):
+            tried.append((address[0], sock))
+            if address[0] in dead:
+                await asyncio.Event().wait()
+            if address[0] in away:
+                raise OSError(errno.ENETUNREACH, "Network is unreachable")
+            await sock_connect(sock, address)
+            await barrier.wait()
+            then()
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(loop, "sock_connect", attempt)
+        return tried
+
+    return name
+
+
+async def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(listening, make_recorder, named):
+    async with listening() as listener:
+        tried = named("127.0.0.9", "127.0.0.1", dead=("127.0.0.9",))
+        transport = await connect(f"ws://localhost:{listener.port}", make_recorder())
+        assert transport.peer == f"127.0.0.1:{listener.port}"
+        (first, sock), (second, _) = tried
+        assert (first, second, sock.fileno()) == ("127.0.0.9", "127.0.0.1", -1), "the other attempt has ended"
+        transport.close()
+
+
+async def test_the_next_address_of_a_name_is_tried_at_once_where_one_refuses(
+    listening, make_recorder, named, monkeypatch
+):
+    monkeypatch.setattr("a2a.transports.websocket.NEXT_ADDRESS_AFTER", 60)
+    async with listening() as listener:
+        named("127.0.0.9", "127.0.0.1")
+        transport = await connect(f"ws://localhost:{listener.port}", make_recorder())
+        assert transport.peer == f"127.0.0.1:{listener.port}"
+        transport.close()
+
+
+async def test_of_two_addresses_that_answer_at_once_one_is_used(listening, make_recorder, named, monkeypatch):
+    monkeypatch.setattr("a2a.transports.websocket.NEXT_ADDRESS_AFTER", 0)
+    async with listening() as listener:
+        tried = named("127.0.0.1", "127.0.0.1", together=2)
+        transport = await connect(f"ws://localhost:{listener.port}", make_recorder())
+        assert sum(sock.fileno() == -1 for _, sock in tried) == 1
+        transport.close()
+
+
+async def test_of_a_name_whose_addresses_fail_the_one_that_refused_is_told(make_recorder, named):
+    named("127.0.0.9", "127.0.0.1", away=("127.0.0.9",))
+    with pytest.raises(ConnectError, match="^nothing listens at localhost:"):
+        await connect(f"ws://localhost:{free_port()}", make_recorder())
+    named("127.0.0.9", away=("127.0.0.9",))
+    with pytest.raises(ConnectError, match=r"localhost:1 cannot be reached: .*Network is unreachable"):
+        await connect("ws://localhost:1", make_recorder())
+
+
+@pytest.mark.parametrize("together", [1, 2])
+async def test_a_connect_cancelled_as_an_address_answers_leaves_no_socket(listening, make_recorder, named, together):
+    def cancel():
+        task.cancel()
+
+    async with listening() as listener:
+        tried = named(*["127.0.0.1"] * together, together=together, then=cancel)
+        task = asyncio.create_task(connect(f"ws://localhost:{listener.port}", make_recorder()))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [sock.fileno() for _, sock in tried] == [-1] * together
+
+
+async def test_a_name_whose_addresses_do_not_answer_is_given_up_in_time(make_recorder, named):
+    tried = named("127.0.0.8", "127.0.0.9", dead=("127.0.0.8", "127.0.0.9"))
+    with pytest.raises(ConnectError, match="timed out after 0.6 s: no TCP connection"):
+        await connect("ws://localhost:1", make_recorder(), WebSocketSettings(handshake_deadline=0.6))
+    assert [(one, sock.fileno()) for one, sock in tried] == [("127.0.0.8", -1), ("127.0.0.9", -1)]
 
 
 async def test_a_listener_without_tls_that_is_spoken_to_in_it_is_told_as_that(listening, make_recorder):
