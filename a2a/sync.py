@@ -15,7 +15,7 @@ import builtins
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -87,6 +87,10 @@ class _Loop:
         try:
             future = asyncio.run_coroutine_threadsafe(made, self._loop)
             return future.result()
+        except CancelledError:
+            if not self._is_closed:
+                raise
+            raise ConnectionLost("the client was closed") from None  # its loop cancels what is still under way
         except BaseException:
             # Left alone, the work would go on waiting, say for a claim, or take the next item from an iterator. A
             # caller interrupted during the hand-over has no future, but its work is under way anyway.

@@ -278,6 +278,27 @@ def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Age
         assert other.claims("doc") == []
 
 
+def update_until_closed(running: Squad) -> None:
+    begun = threading.Event()
+
+    async def never(_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as other:
+        with sync.connect(settings=running.settings, name="script") as client:
+            updating = other.submit(client.context("plan").update, "step", never)
+            assert begun.wait(BOUND)
+        with pytest.raises(ConnectionLost, match="the client was closed"):
+            updating.result(BOUND)
+
+
+async def test_whose_client_is_closed_by_another_thread_is_told_so(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await anyio.to_thread.run_sync(update_until_closed, running)
+
+
 def test_a_client_is_entered_first() -> None:
     client = sync.connect()
     for use_it in (lambda: client.call("x"), lambda: client.durability, lambda: client.is_operator):
