@@ -166,6 +166,7 @@ class Claim:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._owner.link.require_loop()
         self._give_back()
 
     def _give_back(self) -> None:

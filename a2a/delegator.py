@@ -22,7 +22,7 @@ from .content import UNREADABLE, parts_payload, read_artifacts, read_word, resul
 from .engine.agent_watching import WatchedAgents
 from .engine.call_following import Answer, FollowedCall
 from .engine.context_watching import Watched
-from .engine.delegation import Delegation, Review
+from .engine.delegation import Delegation, Delegations, Review
 from .errors import (
     AlreadyAnswered,
     Conflict,
@@ -615,6 +615,7 @@ class TaskHandle:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._owner.link.require_loop()
         try:
             is_open = self._known.settled is None and not self._was_confirmed
             if kind is None and self._was_read and self._is_mine_to_confirm and is_open:
@@ -664,6 +665,12 @@ class TaskHandle:
         if self._delegation is None:
             raise LocalProtocolError("enter the handle to delegate the task: async with client.delegate(...) as task")
         return self._delegation
+
+    @property
+    def _delegations(self) -> Delegations:
+        # Looked at before a word is said: the loop of the link would send it although its caller is told it cannot.
+        self._owner.link.require_loop()
+        return self._owner.link.delegations
 
     @property
     def id(self) -> str:
@@ -830,7 +837,7 @@ class TaskHandle:
             if read is not None and read.overruled != self._told:
                 self._check_stands(read)
             try:
-                await self._say(self._owner.link.delegations.confirm(known, read=read), "confirm")
+                await self._say(self._delegations.confirm(known, read=read), "confirm")
                 break
             except GenerationMismatch:
                 assert read is not None, "a word was said on it"
@@ -852,7 +859,7 @@ class TaskHandle:
             Conflict: another result is current by now, or this one was accepted already.
         """
         known, rejected, was_read, read = self._known, self._known.review, self._was_read, self._read
-        request = self._owner.link.delegations.confirm(
+        request = self._delegations.confirm(
             known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback, "feedback"), read=read
         )
         self._was_read, self._read = False, None
@@ -867,7 +874,7 @@ class TaskHandle:
 
     async def cancel(self, reason: str = "", *, mode: Mode = "coop") -> str:
         """Ask for the task to end, and return `canceled`, or `pending` while an agent winds down."""
-        answer = await self._say(self._owner.link.delegations.cancel(self._known, mode, reason), "cancel")
+        answer = await self._say(self._delegations.cancel(self._known, mode, reason), "cancel")
         return expect(answer, Ok).will or "pending"
 
     async def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
@@ -885,7 +892,7 @@ class TaskHandle:
         """
         mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
         payload = parts_payload(value, "value")
-        await self._say(self._owner.link.delegations.steer(self._known, key or new_id(), payload, mode), "steer")
+        await self._say(self._delegations.steer(self._known, key or new_id(), payload, mode), "steer")
 
     async def answer(self, ask_no: int, value: Any) -> None:
         """Answer a question of the task.
@@ -895,7 +902,7 @@ class TaskHandle:
             Conflict: the question was withdrawn.
         """
         known, asked = self._known, self._known.asks.get(ask_no)
-        request = self._owner.link.delegations.answer(known, ask_no, parts_payload(value, "value"))
+        request = self._delegations.answer(known, ask_no, parts_payload(value, "value"))
         try:
             await self._say(request, "answer")
         except (AlreadyAnswered, Conflict, NotFound, Gone):

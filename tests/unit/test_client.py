@@ -522,6 +522,35 @@ async def test_in_another_event_loop_a_client_says_so_and_stays_as_it_was(use: A
             assert await client.call("count_words", {"text": "a b"}) == {"words": 2}
 
 
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda task, _: task.confirm(),
+        lambda task, _: task.reject("no", rework=False),
+        lambda task, _: task.cancel(),
+        lambda task, _: task.steer("faster"),
+        lambda task, _: task.answer(1, "yes"),
+        lambda task, _: task.__aexit__(ValueError, ValueError(), None),
+        lambda _, claim: claim.__aexit__(None, None, None),
+    ],
+    ids=["confirm", "reject", "cancel", "steer", "answer", "leave", "give back"],
+)
+async def test_what_is_refused_in_another_event_loop_is_not_said(say: Any, helper: Agent) -> None:
+    async def elsewhere(task: TaskHandle, claim: Claim) -> None:
+        with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in an event loop other than this one"):
+            await say(task, claim)
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.claim("x") as claim:
+            client = running.client
+            async with client.delegate("count_words", {"text": "a b"}) as task:
+                await task.result()
+                await asyncio.to_thread(lambda: asyncio.run(elsewhere(task, claim)))
+                assert not client.link.session.waiting, "nothing is on its way to the coordinator"
+                claim.check()
+            assert (await client.get(task.id))["metadata"]["state"] == "completed"
+
+
 async def test_a_task_is_not_waited_for_in_another_event_loop(helper: Agent) -> None:
     async def elsewhere(task: TaskHandle) -> None:
         for wait in (task.result, task.question, task.next_event):
