@@ -77,6 +77,8 @@ class TaskContext:
         self._asked = 0
         self._steers = [(steer.steer_no, read_word(steer.payload)) for steer in offer.steers]
         self._steered = asyncio.Event()
+        self._is_over = False
+        """Whether the handler has ended."""
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._unheard: dict[bytes, list[int]] = {}
         """Question to its numbers whose answer nobody waits for any longer: equal words are the same question."""
@@ -295,12 +297,18 @@ class TaskContext:
         return [value for _, value in self._steers]
 
     async def steer(self) -> Any:
-        """Wait for the delegator's next unseen word, and return it."""
+        """Wait for the delegator's next unseen word, and return it.
+
+        Raises:
+            LeaseLapsed: the handler has ended, so no further word comes.
+        """
         while True:
             unseen = [steer for steer in self._steers if steer[0] > self._attempt.steer_no]
             if unseen:
                 self._attempt.steer_no = unseen[0][0]
                 return unseen[0][1]
+            if self._is_over:
+                raise self._over()
             self._steered.clear()
             await self._steered.wait()
 
@@ -308,6 +316,18 @@ class TaskContext:
         if steer_no > (self._steers[-1][0] if self._steers else 0):
             self._steers.append((steer_no, read_word(payload)))
             self._steered.set()
+
+    def _end(self) -> None:
+        """Tell whoever still waits here that the handler has ended: a task that it left behind would wait forever."""
+        self._is_over = True
+        self._steered.set()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(self._over())
+                answer.exception()  # nobody may be waiting for it any longer
+
+    def _over(self) -> LeaseLapsed:
+        return LeaseLapsed(f"the attempt at task {self.id} (fence {self.fence}) is over: its handler has ended")
 
     @contextmanager
     def _waiting_for_child(self) -> Iterator[None]:
@@ -347,6 +367,7 @@ class TaskContext:
             Conflict: the task can no longer ask, for example because it is being canceled.
             QuotaExceeded: the task has asked as often as it may.
             StaleFence: the attempt has lost its authority.
+            LeaseLapsed: the handler has ended, so no answer comes.
         """
         content: dict[str, Any] = {"question": require_kind(question, str, "question")}
         if options is not None:

@@ -345,6 +345,7 @@ class Runner(Reader):
                     await anyio.lowlevel.checkpoint()
                 outcome = await self._handle(context)
         finally:
+            context._end()
             self._running.pop((context.id, context.fence), None)
             if not self._running and self._idle is not None:
                 self._idle.set()

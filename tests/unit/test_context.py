@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Coroutine
 from functools import partial
@@ -43,6 +44,36 @@ async def test_what_a_handler_is_told_and_has_seen_is_noted_once_and_never_goes_
     for rev, decision in ((2, True), (1, False)):
         task._has_seen(ContextValue("a", rev, decision=decision))
     assert attempt.basis == {"a": (2, True)}
+
+
+async def test_what_a_handler_left_waiting_for_a_word_or_an_answer_is_told_when_it_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agent = Agent("careless")
+    left: list[asyncio.Task[Any]] = []
+    ended: list[TaskContext] = []
+
+    @agent.skill
+    async def leave(task: TaskContext) -> None:
+        left.extend((asyncio.create_task(task.steer()), asyncio.create_task(task.ask("May I?"))))
+        async for event in task.watch(task.id):
+            if event.kind == "ask":
+                break
+        with anyio.move_on_after(0):
+            await task.ask("And I?")
+        ended.append(task)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            await running.client.call("leave")
+            for waiting in (*left, ended[0].steer()):
+                with pytest.raises(LeaseLapsed, match="is over: its handler has ended"):
+                    await waiting
+            del waiting
+    left.clear()
+    ended.clear()
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_what_is_left_of_a_deadline_is_never_less_than_nothing() -> None:
