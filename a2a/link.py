@@ -87,6 +87,7 @@ from .transports.websocket import WebSocketSettings, connect
 
 __all__ = [
     "SAID_AGAIN_FOR",
+    "WELCOMED_WITHIN",
     "Dial",
     "Link",
     "LinkSettings",
@@ -106,6 +107,9 @@ earlier."""
 SAID_AGAIN_FOR = 10.0
 """Seconds for which a request that the coordinator cannot answer now is sent again before its caller is told. Where an
 archive is gone for good, a person who asks waits that long."""
+WELCOMED_WITHIN = 30.0
+"""Seconds that a hello may go without an answer. A proxy may hold a connection open whose coordinator is gone, and even
+answer pings; a coordinator that is there may take seconds while all its peers come back."""
 _ACK_WITHIN = 0.5
 """Seconds an acknowledgement may wait so that it can stand for others. With a tenth of it, fifty clients and as many
 agents sent two for every three tasks, each in its own message, and a task took 5 % more of all processors."""
@@ -306,6 +310,8 @@ class Link:
         """Set when a request no longer waits, and when the link ends; several calls of `drained` may wait for it."""
         self._greeted_at = 0
         """When the newest hello was sent."""
+        self._greeting: asyncio.TimerHandle | None = None
+        """Runs while it has no answer."""
 
     # What the owner calls ---------------------------------------------------------------------------------------------
 
@@ -722,7 +728,12 @@ class Link:
             return
         self.session.connected()
         self._greeted_at = self.now()
+        self._greeting = self._loop.call_later(WELCOMED_WITHIN, self._is_ignored)
         self._flush()
+
+    def _is_ignored(self) -> None:
+        if self._transport is not None:
+            self._transport.close(1008, f"no answer to the hello within {WELCOMED_WITHIN:g} s")
 
     def _received(self, data: bytes) -> None:
         events: list[Event] = []
@@ -802,6 +813,7 @@ class Link:
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
         self._is_let_in = True
+        self._end_greeting()
         if self._is_missed:
             log.warning("%s is %s", self.settings.url, self._there_or_back)
         self._missing_since, self._is_missed = None, False
@@ -819,10 +831,16 @@ class Link:
     def _closed(self, reason: str) -> None:
         log.info("connection of %s closed: %s", self.identity.agent_id, reason)
         self._transport, self._end = None, reason
+        self._end_greeting()
         self.session.disconnected()
         self._gone.set()
         if self._absence is None and not self._is_closing:
             self._absence = self._loop.call_later(SAID_AGAIN_FOR, self._has_no_answer)
+
+    def _end_greeting(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
 
     def _has_no_answer(self) -> None:
         """Refuse all calls of A2A operations, since nobody answers: other parties may wait for their callers."""

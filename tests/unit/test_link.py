@@ -350,6 +350,34 @@ async def test_a_coordinator_that_hangs_up_without_a_welcome_is_given_up_when_pa
     assert_growing(haste.pauses)
 
 
+async def test_a_coordinator_that_does_not_answer_the_hello_is_left(coordinator, make_link, haste, monkeypatch):
+    monkeypatch.setattr(link_module, "WELCOMED_WITHIN", 0.02)
+    coordinator.always = None
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="there was no welcome from .*: .* no answer to the hello within 0.02 s"):
+            await make_link(patience=0).open()
+        coordinator.doors.extend([None, welcome()])
+        await make_link(patience=FOREVER).open()
+        assert [connection.end is None for connection in coordinator.connections] == [False, False, True]
+
+
+@pytest.mark.parametrize("door", [welcome(), NOT_YET])
+async def test_nothing_waits_for_an_answer_to_the_hello_when_it_is_there(coordinator, make_link, paused, door):
+    coordinator.doors.append(door)
+    link = make_link(patience=FOREVER)
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+            group.start_soon(link.open)
+            await coordinator.until(lambda: coordinator.connections)
+            if door is NOT_YET:
+                await paused.wait()
+            else:
+                await coordinator.greeted(0)
+                await link._welcomed
+            assert link._greeting is None
+            group.cancel_scope.cancel()
+
+
 async def test_a_link_that_was_let_in_before_may_still_be_refused(coordinator, make_link, haste):
     link = make_link()
     coordinator.doors.append(welcome())

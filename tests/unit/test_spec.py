@@ -21,6 +21,7 @@ from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.results import REPORT
 from a2a.engine.waits import AGEING_MS
 from a2a.errors import CODES, FAULTS
+from a2a.link import WELCOMED_WITHIN
 from a2a.peer import HELLO_DEADLINE
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
@@ -342,8 +343,9 @@ def test_the_limits_of_patches_are_those_of_the_code() -> None:
             assert word in paragraph, promise
 
 
-def test_the_time_for_a_hello_is_that_of_the_code() -> None:
+def test_the_times_for_a_hello_and_its_answer_are_those_of_the_code() -> None:
     assert f"no hello was accepted within {HELLO_DEADLINE:g} s" in SPEC
+    assert f"was not answered within {WELCOMED_WITHIN:g} s" in SPEC
 
 
 def test_every_payload_outside_the_envelope_is_named_for_message_pack() -> None:
