@@ -17,6 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
+
 from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from ..errors import StoreError
 from .base import Appended, Durability, Entry, Snapshot, Store
@@ -39,6 +41,8 @@ _SNAPSHOT_MAX_BYTES = 999_000_000
 _PAGE_ROWS = 16
 """How many groups `read` holds at a time; a group is what was committed together."""
 
+_RELEASED_WITHIN = 10.0
+"""Seconds that a cancelled caller waits for the ledger that it was opening to be released: a disk may be slow."""
 _ASIDE_THREADS = 4
 """Threads for reads, so that a short read does not wait for a long one."""
 
@@ -80,6 +84,11 @@ class SqliteStore(Store):
             end = await ledger.writer.opened
         except asyncio.CancelledError:
             ledger.writer.stop()
+            closed = ledger.writer.closed
+            closed.add_done_callback(asyncio.Future.exception)  # why it could not be opened: nobody asks any more
+            with anyio.CancelScope(shield=True):
+                # Else whoever opens it next finds it locked, by this process.
+                await asyncio.wait([closed], timeout=_RELEASED_WITHIN)
             raise
         self._ledger, self._closed = ledger, ledger.writer.closed
         return end

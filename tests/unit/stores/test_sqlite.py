@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import random
 import shutil
@@ -137,11 +138,37 @@ async def test_an_open_that_was_cancelled_does_not_keep_the_lock(path, reported)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    await join_threads_of(path)
     store = SqliteStore(path)
     assert await store.open() == 0
     await store.aclose()
     assert reported == []
+
+
+async def test_why_an_open_that_was_cancelled_would_have_failed_is_reported_to_nobody(path, reported):
+    path.write_text("not a database")
+    opening = asyncio.create_task(SqliteStore(path).open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    del opening
+    gc.collect()
+    assert reported == []
+
+
+async def test_an_open_that_was_cancelled_waits_for_a_slow_disk_only_so_long(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_RELEASED_WITHIN", 0.01)
+    is_there = threading.Event()
+    waited: list[bool] = []
+    monkeypatch.setattr(sqlite, "create", lambda path: waited.append(is_there.wait(4)))
+    opening = asyncio.create_task(SqliteStore(path).open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    is_there.set()
+    await join_threads_of(path)
+    assert waited == [True]
 
 
 async def test_an_aclose_that_was_cancelled_releases_the_ledger_all_the_same(path, make_entries):
