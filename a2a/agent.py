@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -185,8 +186,9 @@ class Agent:
         left = None if grace is None else _grace_of(grace)
         if name is not None:
             require_kind(name, str, "name")
-        if stop is not None and not hasattr(stop, "wait"):
-            raise ValueError(f"stop: expected an event, got {stop!r}")
+        # The `wait` of an event of threads would hold up the whole event loop.
+        if stop is not None and not inspect.iscoroutinefunction(getattr(stop, "wait", None)):
+            raise ValueError(f"stop: expected an event of anyio or asyncio, got {stop!r}")
         if ready is not None and not callable(ready):
             raise ValueError(f"ready: expected a function, got {ready!r}")
         chosen = settings_with(settings, url=url, token=token)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -228,7 +229,7 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_TEXT[:-4], "id", lambda it, wrong: Agent("x").skill(id=wrong)(not_awaited)),
     (NO_LIST, "tags", lambda it, wrong: Agent("x").skill(tags=wrong)(not_awaited)),
     (NO_TEXT[:-4], "name", lambda it, wrong: Agent("x").run(name=wrong, settings=it.settings)),
-    (("now", 7), "stop", lambda it, wrong: Agent("x").run(stop=wrong, settings=it.settings)),
+    (("now", 7, threading.Event()), "stop", lambda it, wrong: Agent("x").run(stop=wrong, settings=it.settings)),
     (("now", 7), "ready", lambda it, wrong: Agent("x").run(ready=wrong, settings=it.settings)),
     (([Agent("x")], "x", None), "agents", lambda it, wrong: squad(wrong)),
     (("2", 1.5, None), "n: ", lambda it, wrong: squad(n=wrong)),
