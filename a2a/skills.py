@@ -73,8 +73,12 @@ class Skill:
             raise ValueError(f"skill {name}: its annotations cannot be resolved when it runs: {error}") from error
         if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
             raise ValueError(f"skill {name}: expected a function that returns its result, this one yields")
-        if takes_value and "value" not in inspect.signature(function).parameters:
+        parameters = inspect.signature(function).parameters
+        if takes_value and "value" not in parameters:
             raise ValueError(f"skill {name}: with takes_value, its function needs a parameter named value")
+        for parameter in [parameters["value"]] if takes_value else parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise ValueError(f"skill {name}: parameter {parameter.name} must be one that can be given by name")
         wanted = [parameter for parameter, hint in hints.items() if _is_one(hint, contexts) and parameter != "return"]
         if len(wanted) > 1:
             raise ValueError(f"skill {name}: only one parameter can get the task's context, got {' and '.join(wanted)}")
@@ -96,8 +100,6 @@ class Skill:
         for name, parameter in inspect.signature(self.function).parameters.items():
             if name == self.context:
                 continue
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise TypeError(f"skill {self.id}: parameter {name} must be one that can be given by name")
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"a2a_argument_{len(names)}"] = (hints.get(name, Any), default)
             names.append(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -152,12 +153,32 @@ def test_a_skill_that_takes_the_value_gets_it_as_it_came() -> None:
     assert "inputSchema" not in skill.card()
 
 
-def test_parameters_have_to_have_names() -> None:
-    def wrong(*values: int) -> None:
-        return None
+def takes_any_number(*values: int) -> None: ...
+def takes_any_name(**values: int) -> None: ...
+def takes_by_place(task: TaskContext, /, values: int = 0) -> None: ...
+def takes_the_value_by_place(value: Any, /) -> None: ...
 
-    with pytest.raises(TypeError, match="parameter values must be one that can be given by name"):
-        Skill.of(wrong, CONTEXTS).card()
+
+@pytest.mark.parametrize(
+    ("wrong", "name", "takes_value"),
+    [
+        (takes_any_number, "values", False),
+        (takes_any_name, "values", False),
+        (takes_by_place, "task", False),
+        (takes_the_value_by_place, "value", True),
+    ],
+)
+def test_parameters_have_to_have_names(wrong: Callable[..., Any], name: str, takes_value: bool) -> None:
+    with pytest.raises(ValueError, match=f"skill {wrong.__name__}: parameter {name} must be one that can be given by"):
+        Skill.of(wrong, CONTEXTS, takes_value=takes_value)
+
+
+def test_beside_the_value_parameters_need_no_names() -> None:
+    def with_others(value: Any, *others: Any, **named: Any) -> Any:
+        return (value, others, named)
+
+    skill = Skill.of(with_others, CONTEXTS, takes_value=True)
+    assert skill.function(**skill.arguments(1)) == (1, (), {})
 
 
 async def returns_any(value: Any): ...  # type: ignore[no-untyped-def]
