@@ -184,10 +184,13 @@ class TaskContext:
 
         Raises:
             StaleFence: the attempt has lost its authority.
+            LeaseLapsed: the handler has ended.
             QuotaExceeded, TooLarge: this chunk or an earlier one was refused; the artifact has to begin anew. If no
                 call for this artifact raises that, the next call that waits for all chunks does; after the last call
                 it fails the attempt.
         """
+        if self._is_over:
+            raise self._over()  # the agent may have ended too, and then nobody would answer the chunk
         if self._stream is None:
             self._stream = ChunkStream(self._runner, self._attempt)
         payload = parts_payload(value, "value")

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import anyio.to_thread
 
+from .errors import ConnectionLost
 from .loop import new_loop
 
 __all__ = ["Crossing"]
@@ -64,6 +65,8 @@ class Crossing:
         self._is_waking_links = False
         self._to_handlers: deque[_Call] = deque()
         self._is_waking_handlers = False
+        self._is_left = False
+        """Whether nobody uses it any longer; the links' loop is closed then, or closes."""
 
     @classmethod
     def enter(cls) -> Self:
@@ -86,6 +89,7 @@ class Crossing:
             self._users -= 1
             if self._users:
                 return
+            self._is_left = True
             del links.crossings[self._handlers]
             if links.crossings:
                 return
@@ -106,10 +110,14 @@ class Crossing:
 
         Raises:
             RuntimeError: this process is a copy of the one that has the links.
+            ConnectionLost: the agents of this loop have ended.
         """
         if self._links.is_copy:
             work.close()
             raise RuntimeError("a task can be used only in the process that works on it; this is a copy of it")
+        if self._is_left:
+            work.close()
+            raise ConnectionLost("the agent has ended")
         if self._to_links:
             self.wake_links()  # earlier calls come first
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._links.loop))

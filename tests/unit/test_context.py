@@ -16,7 +16,7 @@ import pytest
 from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskCanceled, TaskContext, TaskFailed
 from a2a.content import read_word
 from a2a.engine.work import Attempt, AttemptState
-from a2a.errors import Conflict, NoCapableAgent, TooLarge
+from a2a.errors import Conflict, ConnectionLost, NoCapableAgent, TooLarge
 from a2a.protocol.messages import ContextValue, Steer, TaskAsk, TaskCheckpoint, TaskHandoff, TaskOffer
 from a2a.runner import Runner
 from a2a.testing import squad
@@ -74,6 +74,25 @@ async def test_what_a_handler_left_waiting_for_a_word_or_an_answer_is_told_when_
     ended.clear()
     gc.collect()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_what_is_asked_of_a_task_whose_agent_has_ended_is_refused() -> None:
+    agent = Agent("passing")
+    ended: list[TaskContext] = []
+
+    @agent.skill
+    async def leave(task: TaskContext) -> None:
+        ended.append(task)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            await running.client.call("leave")
+        [task] = ended
+        for late in (task.checkpoint(1), task.find(), anext(task.watch(task.id)), task.context.get("plan")):
+            with pytest.raises(ConnectionLost, match="the agent has ended"):
+                await late
+        with pytest.raises(LeaseLapsed, match="its handler has ended"):
+            await task.artifact("log", "late")
 
 
 async def test_what_is_left_of_a_deadline_is_never_less_than_nothing() -> None:

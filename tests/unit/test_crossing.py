@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import anyio
 import pytest
 
 from a2a.crossing import Crossing
+from a2a.errors import ConnectionLost
 from a2a.forking import Copy, is_safe
 
 BOUND = 20
@@ -165,6 +167,15 @@ async def test_handlers_that_are_gone_are_told_nothing_and_links_that_are_gone_n
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert left == [orphan]
+
+
+async def test_who_comes_after_the_last_has_left_is_told_so(recwarn: pytest.WarningsRecorder) -> None:
+    crossing = Crossing.enter()
+    await crossing.leave()
+    with anyio.fail_after(BOUND), pytest.raises(ConnectionLost, match="the agent has ended"):
+        await crossing.on_link(asyncio.sleep(0))
+    gc.collect()
+    assert not recwarn.list, "what will not run is closed"
 
 
 @pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
