@@ -415,7 +415,8 @@ class PeerSession:
 
     def _greeted(self, frame: Frame) -> list[Event]:
         message = frame.message
-        if frame.re != self._hello_id:
+        # An error that names no frame is about one whose id could not be read (spec ERR-3): only the hello was sent.
+        if frame.re != self._hello_id and not (frame.re is None and isinstance(message, Error)):
             raise RemoteProtocolError(f"the first frame answers the hello, this is {message.kind}")
         if isinstance(message, Error):
             self.state = SESSION[self.state, "error"]

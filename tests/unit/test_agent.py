@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from a2a import Agent, connect
-from a2a.errors import Malformed
+from a2a.errors import ConnectError, Malformed
 from a2a.hosting import host
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -231,3 +231,11 @@ async def test_an_update_that_is_refused_does_not_keep_the_agent_out(is_away: bo
             await running.advance(0)
             (info,) = await running.client.find(agent="pupil")
             assert (info.status, info.skills) == ("ready", ["read"])
+
+
+async def test_an_agent_whose_hello_cannot_be_read_is_told_so() -> None:
+    labels: Any = {1: "a"}
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with pytest.raises(ConnectError, match="refused odd: malformed"):
+                await Agent("odd", labels=labels).run(settings=running.settings)

@@ -432,12 +432,13 @@ def test_the_mailbox_goes_on_where_the_welcome_says() -> None:
     assert session.receive(Frame("m1", revoke, mseq=1)) == [Notice(revoke)], "the mailbox began anew"
 
 
-def test_being_turned_away_is_told_and_closes_the_session() -> None:
+@pytest.mark.parametrize("could_be_read", [True, False])
+def test_being_turned_away_is_told_and_closes_the_session(could_be_read: bool) -> None:
     session = make()
     session.connected()
     [hello] = session.outgoing()
     error = Error("auth", "no")
-    assert session.receive(Frame("e", error, re=hello.id)) == [TurnedAway(error)]
+    assert session.receive(Frame("e", error, re=hello.id if could_be_read else None)) == [TurnedAway(error)]
     assert not session.is_open
     assert session.receive(Frame("x", Ok(), re="y")) == []
 
@@ -454,8 +455,9 @@ def test_only_a_welcome_or_an_error_answers_a_hello(answer: Message) -> None:
 def test_nothing_comes_before_the_answer_to_the_hello() -> None:
     session = make()
     session.connected()
-    with pytest.raises(RemoteProtocolError, match="the first frame answers the hello"):
-        session.receive(Frame("x", Ping(), re=None))
+    for early in (Frame("x", Ping(), re=None), Frame("x", Error("auth", "no"), re="y")):
+        with pytest.raises(RemoteProtocolError, match="the first frame answers the hello"):
+            session.receive(early)
 
 
 def test_a_ping_is_answered_and_a_bye_is_told() -> None:
