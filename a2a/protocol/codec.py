@@ -523,7 +523,8 @@ def maps_of(data: bytes, encoding: str) -> list[dict[Any, Any]]:
     """
     try:
         if encoding == JSON:
-            found = [json.loads(line) for line in data.decode().splitlines() if line.strip()]
+            # Not `splitlines`, for which a text may hold ends of lines, as U+2028.
+            found = [json.loads(line) for line in data.decode().split("\n") if line.strip()]
         else:
             unpacker = msgpack.Unpacker(None, strict_map_key=False, max_buffer_size=0)
             unpacker.feed(data)

@@ -791,6 +791,8 @@ def test_frames_are_shown_as_they_are() -> None:
     odd = {"kind": "x", "payload": b"[1]", "n": 2**60, 3: None, "bad": b"\xff"}
     assert maps_of(msgpack.packb(odd) * 2, MSGPACK) == [odd, odd]
     assert maps_of(b'\n{"a":1}\n\n{"b":[{"c":1.5}]}\n', JSON) == [{"a": 1}, {"b": [{"c": 1.5}]}]
+    separated = {"a": "next line \x85, line separator \u2028, paragraph separator \u2029"}
+    assert maps_of(json.dumps(separated, ensure_ascii=False).encode(), JSON) == [separated]
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b"\xff", b'{"a":', b"[" * 100_000])
