@@ -86,7 +86,9 @@ class Reader(Delegator):
         Raises:
             NotFound: there is no such task.
             Gone: it ended longer ago than the namespace keeps tasks.
+            ValueError: the id is not a text.
         """
+        require_kind(task, str, "task")
         found = expect(await self.link.call(TaskGet(task)), TaskFound)
         shown: dict[str, Any] = dict(found.view)
         shown["artifacts"] = shown_artifacts(found.payload)

@@ -106,6 +106,18 @@ async def test_of_two_who_watch_a_task_each_is_told_all_it_asked_for(helper: Age
             assert told == {from_gen: list(range(from_gen + 1, last + 1)) for from_gen in (2, 0, 1)}
 
 
+async def test_only_a_text_is_the_id_of_a_task_to_read() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, anyio.create_task_group() as group:
+
+            async def refused(task: Any) -> None:
+                with pytest.raises(ValueError, match="task: expected a text, got"):
+                    await running.client.get(task)
+
+            for task in (["main-1"], {"id": "main-1"}, 1):
+                group.start_soon(refused, task)
+
+
 async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_callers_words() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
