@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, wait
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -109,16 +109,38 @@ class _Block(AbstractContextManager[T], Generic[T]):
         self._manager = manager
 
     def __enter__(self) -> T:
-        entering: Callable[[], Any] = self._manager.__aenter__
-        entered: T = self._loop.call(entering)
-        return entered
+        entered: list[T] = []
+
+        async def enter() -> None:
+            entered.append(await self._manager.__aenter__())
+
+        try:
+            self._loop.call(enter)
+            return entered[0]
+        except BaseException as error:
+            if entered:  # interrupted just then, the caller does not know, and would never leave it
+                self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leaving: Callable[..., Any] = self._manager.__aexit__
-        if not self._loop.is_elsewhere:  # else the process with the loop leaves it
-            self._loop.call(leaving, kind, error, trace)
+        if self._loop.is_elsewhere:
+            return  # the process with the loop leaves it
+        has_begun = False
+
+        async def leave(*raised: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await self._manager.__aexit__(*raised)
+
+        try:
+            self._loop.call(leave, kind, error, trace)
+        except BaseException as interrupt:
+            if not has_begun:
+                with suppress(ConnectionLost, RuntimeError):  # the loop has ended, and all in it was left
+                    self._loop.call(leave, type(interrupt), interrupt, interrupt.__traceback__)
+            raise
 
 
 class TaskHandle:

@@ -252,6 +252,28 @@ def test_who_is_interrupted_as_a_call_is_handed_over_has_given_it_up(
         assert {task["metadata"]["state"] for task in client.list()} <= {"canceled"}
 
 
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_who_is_interrupted_at_the_edge_of_a_block_is_out_of_it(
+    monkeypatch: pytest.MonkeyPatch, helper: Agent, is_leaving: bool
+) -> None:
+    with in_another_thread(helper) as running, sync.connect(settings=running.settings, name="script") as client:
+        hand_over = asyncio.run_coroutine_threadsafe
+
+        def interrupted_in_it(work: Any, loop: Any) -> None:
+            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", hand_over)
+            if not is_leaving:
+                hand_over(work, loop).result(BOUND)  # entered, which the caller is not told
+            raise Interrupted
+
+        for block in (client.claim("doc"), client.delegate("echo", [1])):
+            if not is_leaving:
+                monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted_in_it)
+            with pytest.raises(Interrupted), block:
+                monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted_in_it)
+        assert client.claims("doc") == []
+        assert not client._client._handles, "nobody waits for it any more"
+
+
 def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Agent, gate: Any) -> None:
     with in_another_thread(helper) as running, sync.connect(settings=running.settings, name="other") as other:
         with sync.connect(settings=running.settings, name="script") as client:
