@@ -330,7 +330,7 @@ class TaskContext:
                 answer.exception()  # nobody may be waiting for it any longer
 
     def _over(self) -> LeaseLapsed:
-        return LeaseLapsed(f"the attempt at task {self.id} (fence {self.fence}) is over: its handler has ended")
+        return LeaseLapsed(f"the attempt at task {self.id} (fence {self.fence}) has ended")
 
     @contextmanager
     def _waiting_for_child(self) -> Iterator[None]:

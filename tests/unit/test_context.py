@@ -67,7 +67,7 @@ async def test_what_a_handler_left_waiting_for_a_word_or_an_answer_is_told_when_
         async with squad(agent) as running:
             await running.client.call("leave")
             for waiting in (*left, ended[0].steer()):
-                with pytest.raises(LeaseLapsed, match="is over: its handler has ended"):
+                with pytest.raises(LeaseLapsed, match="has ended"):
                     await waiting
             del waiting
     left.clear()
@@ -91,7 +91,7 @@ async def test_what_is_asked_of_a_task_whose_agent_has_ended_is_refused() -> Non
         for late in (task.checkpoint(1), task.find(), anext(task.watch(task.id)), task.context.get("plan")):
             with pytest.raises(ConnectionLost, match="the agent has ended"):
                 await late
-        with pytest.raises(LeaseLapsed, match="its handler has ended"):
+        with pytest.raises(LeaseLapsed, match="has ended"):
             await task.artifact("log", "late")
 
 

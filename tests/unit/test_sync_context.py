@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Event
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
-from a2a import Agent, AttemptFailed, ChildTask, SyncChildTask, SyncTaskContext, TaskContext, TaskHandle
+from a2a import (
+    Agent,
+    AttemptFailed,
+    ChildTask,
+    LeaseLapsed,
+    SyncChildTask,
+    SyncTaskContext,
+    TaskCanceled,
+    TaskContext,
+    TaskHandle,
+)
 from a2a.forking import Copy, is_safe
 from a2a.testing import squad
 
@@ -87,6 +99,38 @@ async def test_another_thread_than_the_handlers_is_told_so_and_sub_tasks_run_sid
             told, *words = await running.client.call("lead")
     assert "can use its task only in the thread it was called in; this is another thread" in told
     assert words == [1, 2]
+
+
+@pytest.mark.parametrize("waits", ["steer", "watch"])
+async def test_a_call_made_after_the_attempt_has_ended_ends_as_well(waits: str) -> None:
+    agent = Agent("busy")
+    began, goes_on, ended = Event(), Event(), Event()
+    raised: list[BaseException] = []
+
+    @agent.skill
+    def compute(task: SyncTaskContext) -> None:
+        try:
+            with task.claim("a"):
+                began.set()
+                assert goes_on.wait(BOUND)
+                for _ in task.context.watch("nobody writes it") if waits == "watch" else [task.steer()]:
+                    pass
+        except BaseException as error:
+            raised.append(error)
+            raise
+        finally:
+            ended.set()
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("compute") as task:
+                assert await to_thread.run_sync(began.wait, BOUND)
+                await task.cancel()
+                with pytest.raises(TaskCanceled):
+                    await task.result()
+            goes_on.set()
+            assert await to_thread.run_sync(ended.wait, BOUND / 4)
+    assert [type(error) for error in raised] == [LeaseLapsed]
 
 
 @pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
