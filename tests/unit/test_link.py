@@ -791,15 +791,26 @@ async def test_a_new_connection_goes_on_behind_the_mail_that_came(coordinator, m
     assert [notice.message.agent.agent for notice in noticed] == ["a", "b", "c"]
 
 
-async def test_an_acknowledgement_waits_for_others_and_goes_with_the_goodbye(coordinator, make_link, monkeypatch):
+@pytest.fixture
+def owing(coordinator, make_link, monkeypatch):
+    """A link that has read its mail and has not acknowledged it yet, its connection, and what else it reads."""
     monkeypatch.setattr(link_module, "_ACK_WITHIN", 1000.0)
-    noticed: asyncio.Queue[Notice] = asyncio.Queue()
-    link = make_link(listeners={"on_notice": noticed.put_nowait})
-    with anyio.fail_after(BOUND):
+
+    async def make():
+        noticed: asyncio.Queue[Notice] = asyncio.Queue()
+        link = make_link(listeners={"on_notice": noticed.put_nowait})
         await link.open()
         connection = coordinator.connections[0]
         connection.send(mail(1, event("a")))
         await noticed.get()
+        return link, connection, noticed
+
+    return make
+
+
+async def test_an_acknowledgement_waits_for_others_and_goes_with_the_goodbye(coordinator, owing):
+    with anyio.fail_after(BOUND):
+        link, connection, noticed = await owing()
         assert connection.requests == [], "by itself it has time"
         call = asyncio.create_task(link.call(TaskGet("t1")))
         [request] = await coordinator.asked(1)
@@ -1649,16 +1660,10 @@ async def test_a_link_that_ends_or_never_was_is_not_waited_for(coordinator, make
 
 
 async def test_a_link_that_leaves_acknowledges_its_mail_and_waits_until_the_coordinator_took_its_bye(
-    coordinator, make_link, monkeypatch
+    coordinator, owing
 ):
-    monkeypatch.setattr(link_module, "_ACK_WITHIN", 1000.0)
-    noticed: asyncio.Queue[Notice] = asyncio.Queue()
-    link = make_link(listeners={"on_notice": noticed.put_nowait})
     with anyio.fail_after(BOUND):
-        await link.open()
-        connection = coordinator.connections[0]
-        connection.send(mail(1, event("a")))
-        await noticed.get()
+        link, connection, _ = await owing()
         leaving = asyncio.create_task(link.leave(BOUND * 2))
         ack, bye = await coordinator.asked(2)
         assert (ack.message, bye.message) == (MailboxAck(1), Bye())
