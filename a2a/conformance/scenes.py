@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .case import Missed
@@ -10,7 +11,7 @@ from .conversation import check
 from .peer import Coordinator, Peer
 from .wire import Frame
 
-__all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok"]
+__all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok", "only"]
 
 AUTO = {"acceptance": {"evaluator": "auto"}}
 """A `spec` under which an admitted result completes the task."""
@@ -38,6 +39,11 @@ async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
     answer = await peer.request(kind, **fields)
     check(answer.kind == "ok", f"ok to {kind}", answer)
     return answer
+
+
+def only(found: Iterable[Mapping[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """Return objects of a frame with these of their fields: others may come with them (WIRE-6)."""
+    return [{name: one.get(name) for name in names} for one in found]
 
 
 async def beats_until_revoked(worker: Peer, offer: Frame, **fields: Any) -> Frame:
