@@ -9,6 +9,7 @@ import pytest
 
 from a2a.conformance import conversation
 from a2a.conformance.case import Role
+from a2a.conformance.conversation import Conversation
 from a2a.conformance.peer import Settings
 from a2a.conformance.playing import cases, play_coordinator, selected
 from a2a.conformance.wire import JSON, Frame, decode
@@ -70,3 +71,8 @@ async def test_fields_may_come_with_a_frame_that_say_nothing(
 ) -> None:
     monkeypatch.setattr(conversation, "decode", lambda *given: [changed(frame) for frame in decode(*given)])
     assert await played(names) == []
+
+
+async def test_a_coordinator_may_notice_late_that_a_connection_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Conversation, "cut", lambda _: None)
+    assert await played(["a_frame_cut_in_the_middle_does_nothing"]) == []

@@ -63,8 +63,10 @@ async def what_comes_again_in_another_order_is_done_once(under: Coordinator) -> 
 @coordinator("RPC-4", also=("RPC-3",))
 async def a_frame_cut_in_the_middle_does_nothing(under: Coordinator) -> None:
     """A delegation that is cut off after its first byte, in the middle, or before its last one makes no task."""
-    name, skill = under.name("client"), under.skill()
+    skill = under.skill()
     for left_out in (1, 2, 40, 100, -1, -2, -9):
+        # A new name each time: if a cut is noticed late, what follows is a takeover, of which few pass (CONFLICT-18).
+        name = under.name("client")
         client = await under.peer(name)
         frame = client.frame("task.delegate", **client.delegation(skill, key=f"cut {left_out}"))
         whole = client.socket.framed(encode([frame], client.encoding))
