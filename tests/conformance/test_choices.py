@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from a2a.conformance import conversation
 from a2a.conformance.case import Role
 from a2a.conformance.conversation import Conversation
-from a2a.conformance.peer import Settings
+from a2a.conformance.peer import Peer, Settings
 from a2a.conformance.playing import cases, play_coordinator, selected
 from a2a.conformance.wire import JSON, Frame, decode
 from a2a.hosting import host
@@ -76,3 +77,23 @@ async def test_fields_may_come_with_a_frame_that_say_nothing(
 async def test_a_coordinator_may_notice_late_that_a_connection_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Conversation, "cut", lambda _: None)
     assert await played(["a_frame_cut_in_the_middle_does_nothing"]) == []
+
+
+async def test_a_ping_may_be_answered_before_an_offer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, on_their_way = Peer.arrived, []
+
+    async def late(peer: Peer, frame: Frame) -> None:
+        await arrived(peer, frame)
+        if frame.kind == "task.offer":
+            frame["kind"] = "not here yet"
+            on_their_way.append(asyncio.create_task(come(peer, frame)))
+
+    async def come(peer: Peer, frame: Frame) -> None:
+        await asyncio.sleep(0.1)
+        async with peer._changed:
+            frame["kind"] = "task.offer"
+            peer._changed.notify_all()
+
+    monkeypatch.setattr(Peer, "arrived", late)
+    assert await played(["a_task_has_one_offer_open"]) == []
+    assert on_their_way
