@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +14,38 @@ from a2a.conformance import conversation
 from a2a.conformance.case import Role
 from a2a.conformance.conversation import Conversation
 from a2a.conformance.peer import Peer, Settings
-from a2a.conformance.playing import cases, play_coordinator, selected
+from a2a.conformance.playing import cases, play_coordinator, play_peer, selected
+from a2a.conformance.stand_in import PeerSettings
 from a2a.conformance.wire import JSON, Frame, decode
 from a2a.hosting import host
 
 from .conftest import unmet
 
 ENVELOPE = ("re", "mseq", "ttlMs", "slackMs", "trace", "ext", "task", "fence", "gen", "payload")
+
+LEAVES_AT_ONCE = """
+import asyncio, json, os, sys
+
+from websockets.asyncio.client import connect
+
+url, skill, key = sys.argv[1:]
+
+async def main():
+    async with connect(url, subprotocols=["a2a.coord+json"], proxy=None) as socket:
+        async def send(number, kind, **fields):
+            await socket.send(json.dumps({"id": f"w{number}", "kind": kind} | fields))
+        hello = {"versions": ["1.0", "1.0"], "agentId": "caller#1", "instanceId": "1", "incarnation": 1}
+        await send(1, "hello", body=hello | {"token": os.environ["A2A_TOKEN"]})
+        async for message in socket:
+            for frame in map(json.loads, message.splitlines()):
+                if frame["kind"] == "welcome":
+                    await send(2, "task.delegate", payload="[]", body={"key": key, "spec": {"skill": skill}})
+                if frame["kind"] in ("task.review", "task.settled"):
+                    return
+
+asyncio.run(main())
+"""
+"""A client that has nothing to say to what it is shown, and leaves without an acknowledgement."""
 
 
 def more(frame: Frame) -> Frame:
@@ -97,3 +124,12 @@ async def test_a_ping_may_be_answered_before_an_offer_is_sent(monkeypatch: pytes
     monkeypatch.setattr(Peer, "arrived", late)
     assert await played(["a_task_has_one_offer_open"]) == []
     assert on_their_way
+
+
+async def test_a_client_may_leave_without_an_acknowledgement(tmp_path: Path) -> None:
+    program = tmp_path / "client.py"
+    program.write_text(LEAVES_AT_ONCE, encoding="utf-8")
+    settings = PeerSettings(command=f"{sys.executable} {program} {{url}} {{skill}} {{key}}", token="letmein")
+    names = ["does_not_confirm_what_is_not_what_its_hash_says", "takes_the_end_from_the_coordinator"]
+    chosen = selected(cases(Role.CLIENT), names)
+    assert unmet(await play_peer(chosen, settings, encoding=JSON, jobs=2)) == []
