@@ -133,3 +133,19 @@ async def test_a_client_may_leave_without_an_acknowledgement(tmp_path: Path) -> 
     names = ["does_not_confirm_what_is_not_what_its_hash_says", "takes_the_end_from_the_coordinator"]
     chosen = selected(cases(Role.CLIENT), names)
     assert unmet(await play_peer(chosen, settings, encoding=JSON, jobs=2)) == []
+
+
+async def test_a_refusal_may_be_shown_some_time_after_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    early: set[str] = set()
+
+    def kept_later(frame: Frame) -> Frame:
+        shows = frame.body.get("view", {}).get("metadata", {}) if frame.kind == "task.found" else frame.get("body", {})
+        if "refused" in shows and frame.kind not in early:
+            early.add(frame.kind)
+            del shows["refused"]
+        return frame
+
+    monkeypatch.setattr(conversation, "decode", lambda *given: [kept_later(frame) for frame in decode(*given)])
+    names = ["keeps_who_wanted_what_and_might_not", "tells_of_hellos_in_the_name_of_who_is_no_agent"]
+    assert await played(names) == []
+    assert early == {"task.found", "agent.found"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import time
 from typing import Any
 
 from ..case import Role, case
@@ -147,8 +149,11 @@ async def tells_of_hellos_in_the_name_of_who_is_no_agent(under: Coordinator) -> 
     client = await under.peer(name)
     other = await under.connect()
     await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
-    answer = await client.request("agent.find", filter={"agent": name})
-    check(not answer.body.get("agents") and len(answer.body.get("refused") or []) == 1, "one refused", answer)
+    until = time.monotonic() + client.patience
+    while not (answer := await client.request("agent.find", filter={"agent": name})).body.get("refused"):
+        check(time.monotonic() < until, "the refusal with the agent, soon after its answer (ERR-7)", answer)
+        await asyncio.sleep(0.05)
+    check(not answer.body.get("agents") and len(answer.body["refused"]) == 1, "one refused", answer)
 
 
 @coordinator("REG-5")
