@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from a2a import server
 from a2a.conformance import conversation
 from a2a.conformance.case import Role
 from a2a.conformance.conversation import Conversation
@@ -149,3 +150,8 @@ async def test_a_refusal_may_be_shown_some_time_after_its_answer(monkeypatch: py
     names = ["keeps_who_wanted_what_and_might_not", "tells_of_hellos_in_the_name_of_who_is_no_agent"]
     assert await played(names) == []
     assert early == {"task.found", "agent.found"}
+
+
+async def test_two_things_may_happen_in_one_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "wall_clock", lambda: lambda: 1_800_000_000_000)
+    assert await played(["lists_tasks_by_when_they_changed"]) == []
