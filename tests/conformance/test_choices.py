@@ -71,6 +71,14 @@ def empty(frame: Frame) -> Frame:
     return Frame(dict.fromkeys(ENVELOPE) | frame | {"body": told})
 
 
+def in_data(frame: Frame) -> Frame:
+    """Return a refusal with other words, and what it said as a fact (ERR-2)."""
+    body = frame.get("body", {})
+    if frame.kind != "error":
+        return frame
+    return Frame(frame | {"body": body | {"detail": "no", "data": body.get("data", {}) | {"path": body["detail"]}}})
+
+
 async def played(names: Sequence[str]) -> list[str]:
     """Return the cases that did not pass on a coordinator."""
     async with host() as hosted:
@@ -82,6 +90,7 @@ async def played(names: Sequence[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("changed", "names"),
     [
+        (in_data, ["a_cycle_may_lead_over_other_work"]),
         (more, ["a_name_that_is_there_twice_counts_once", "CTX-10", "CONFLICT-16"]),
         (
             empty,
@@ -95,7 +104,7 @@ async def played(names: Sequence[str]) -> list[str]:
         ),
     ],
 )
-async def test_fields_may_come_with_a_frame_that_say_nothing(
+async def test_a_frame_may_say_more_or_say_it_elsewhere(
     changed: Callable[[Frame], Frame], names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "decode", lambda *given: [changed(frame) for frame in decode(*given)])

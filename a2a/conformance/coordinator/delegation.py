@@ -394,7 +394,7 @@ async def a_cycle_may_lead_over_other_work(under: Coordinator) -> None:
     top = await worker.offered((await client.delegate(outer, "same", timers=LONG)).task)
     middle = await worker.offered((await worker.delegate(inner, "same", parent=at(top), timers=LONG)).task)
     error = await worker.refused("cycle", "task.delegate", **worker.delegation(outer, "same", parent=at(middle)))
-    spelled = str(error.body.get("detail"))
+    spelled = f"{error.body.get('detail')} {error.body.get('data')}"  # which of them it stands in is open (ERR-2)
     check(top.task in spelled and middle.task in spelled, f"the path, {top.task} and {middle.task}", error)
 
 
