@@ -7,17 +7,18 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .content import artifacts_payload, patches_in
 from .errors import AttemptFailed
 from .given import require_kind
+from .protocol.canonical import canonical
 
 __all__ = ["Skill"]
 
@@ -174,6 +175,8 @@ class Skill:
         """
         try:
             patches = patches_in(value)
+            if patches and self._output is not None:
+                self._output.validate_python(value, strict=True)
             return artifacts_payload(value if patches else self._plain(value)), patches
         except ValidationError as error:
             detail = f"{self.id} returned something other than its annotation says: {_first(error, 'result')}"
@@ -182,8 +185,10 @@ class Skill:
             raise AttemptFailed(f"{self.id} returned a value that has no JSON form: {error}", code="schema") from error
 
     def _plain(self, value: Any) -> Any:
-        if isinstance(value, bytes):
-            return value  # travels as it is; it is not a JSON value
+        if isinstance(value, bytes):  # travels as it is; it is not a JSON value
+            return value if self._output is None else self._output.validate_python(value, strict=True)
+        if isinstance(value, Iterator):
+            value = list(value)  # it can be read only once, and is read several times here
         if self._output is None:
             return value if isinstance(value, str) or value is None else to_jsonable_python(value)
         try:
@@ -191,13 +196,16 @@ class Skill:
             plain = self._output.dump_python(value, mode="json", by_alias=True, warnings="error")
             is_doubtful = value is None  # pydantic accepts None for any type
         except PydanticSerializationError:
+            if _has_iterator(value):
+                raise ValueError("a generator inside it can be read only once: return a list") from None
             plain = self._output.dump_python(value, mode="json", by_alias=True, warnings=False)
             is_doubtful = True
         if is_doubtful:
             # A tuple for a list, or a map for a model, may still have exactly the announced form.
-            self._output.validate_json(to_json(plain))
+            # Strictly: a number as a text is not what the card says. In its canonical form 2.0 is a whole number.
+            self._output.validate_json(canonical(plain), strict=True)
         if isinstance(value, str) or value is None:
-            return value
+            return plain
         if not _is_finite(self._output.dump_python(value, warnings=False)):
             raise ValueError("nan and inf are not JSON numbers")  # in `plain` they are null
         return plain
@@ -231,3 +239,12 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple | set | frozenset):
         return all(_is_finite(item) for item in value)
     return True
+
+
+def _has_iterator(value: Any) -> bool:
+    """Tell whether something in a value can be read only once."""
+    if isinstance(value, dict):
+        return any(_has_iterator(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_has_iterator(item) for item in value)
+    return isinstance(value, Iterator)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer
 from typing_extensions import TypedDict
 
 from a2a import SyncTaskContext, TaskContext
-from a2a.content import artifacts_payload
+from a2a.content import Patch, artifacts_payload
 from a2a.errors import AttemptFailed
 from a2a.skills import Skill
 
@@ -111,6 +112,11 @@ class Mood(Enum):
         (Mood, "good", "good"),
         (int | None, None, None),
         (bytes, b"\xff", b"\xff"),
+        (bytes | None, b"\xff", b"\xff"),
+        (int, 2.0, 2),
+        (float, 1, 1),
+        (datetime, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        (Annotated[str, PlainSerializer(len, return_type=int)], "four", 4),
     ],
 )
 def test_what_travels_as_it_was_announced_is_a_result(hint: Any, returned: Any, reported: Any) -> None:
@@ -128,6 +134,14 @@ def test_what_travels_as_it_was_announced_is_a_result(hint: Any, returned: Any, 
         (dict[str, int], {"a": 1.5}),
         (Mood, "bad"),
         (None, "text"),
+        (int, "1"),
+        (float, "1.5"),
+        (bool, 1),
+        (Point, {"x": "1"}),
+        (int, b"1"),
+        (str, b"text"),
+        (str, Patch("repo", "1", "diff")),
+        (Point, [Patch("repo", "1", "diff")]),
     ],
 )
 def test_what_was_not_announced_is_no_result(hint: Any, returned: Any) -> None:
@@ -135,6 +149,23 @@ def test_what_was_not_announced_is_no_result(hint: Any, returned: Any) -> None:
     with pytest.raises(AttemptFailed, match="^tell returned something other than its annotation says: ") as failed:
         Skill.of(returning(hint), CONTEXTS, id="tell").result(returned)
     assert failed.value.error_code == "schema"
+
+
+@pytest.mark.parametrize("hint", [Any, list[int], Iterable[int]])
+def test_a_generator_is_read_once(hint: Any) -> None:
+    reported = Skill.of(returning(hint), CONTEXTS).result(number for number in (1, 2))[0]
+    assert reported == artifacts_payload([1, 2])
+
+
+def test_a_generator_inside_a_result_is_not_taken_for_an_empty_list() -> None:
+    for result in ({"a": (number for number in (1, 2))}, {"a": [1]} | {"b": iter((1, 2))}):
+        with pytest.raises(AttemptFailed, match="a generator inside it can be read only once: return a list"):
+            Skill.of(returning(dict[str, list[int]]), CONTEXTS).result(result)
+
+
+def test_a_number_that_json_has_not_is_found_in_a_generator() -> None:
+    with pytest.raises(AttemptFailed, match="nan and inf are not JSON numbers"):
+        Skill.of(returning(Iterable[float]), CONTEXTS).result(number for number in (1.0, math.nan))
 
 
 def returning(hint: Any) -> Any:
