@@ -98,7 +98,8 @@ class Agent:
     ) -> Any:
         """Make a function a skill; its name, annotations and docstring become its entry in the card.
 
-        An attempt fails if its input or result does not match the annotations.
+        An attempt fails if its input or result does not match the annotations. A set in a result travels as a sorted
+        list, so that equal results of several agents are the same.
 
         Args:
             function: `async def`, or `def`, which runs in a thread. A parameter annotated `TaskContext`

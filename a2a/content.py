@@ -236,7 +236,10 @@ def in_order(given: Any, written: Any) -> Any:
         written: its JSON form.
     """
     if isinstance(written, list) and isinstance(given, set | frozenset | list | tuple) and len(given) == len(written):
-        items = [in_order(*pair) for pair in zip(given, written, strict=True)]
+        items = [
+            in_order(item, form) if isinstance(form, list | dict) else form
+            for item, form in zip(given, written, strict=True)
+        ]
         return items if isinstance(given, list | tuple) else _sorted(items)
     if isinstance(written, dict):
         inside = _named(given)

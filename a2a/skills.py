@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from .content import artifacts_payload, patches_in
+from .content import artifacts_payload, in_order, patches_in
 from .errors import AttemptFailed
 from .given import require_kind
 from .protocol.canonical import canonical
@@ -190,7 +190,7 @@ class Skill:
         if isinstance(value, Iterator):
             value = list(value)  # it can be read only once, and is read several times here
         if self._output is None:
-            return value if isinstance(value, str) or value is None else to_jsonable_python(value)
+            return value if isinstance(value, str) or value is None else in_order(value, to_jsonable_python(value))
         try:
             # By alias, as in its schema, and as a skill that takes it as input expects.
             plain = self._output.dump_python(value, mode="json", by_alias=True, warnings="error")
@@ -208,7 +208,7 @@ class Skill:
             return plain
         if not _is_finite(self._output.dump_python(value, warnings=False)):
             raise ValueError("nan and inf are not JSON numbers")  # in `plain` they are null
-        return plain
+        return in_order(value, plain)
 
 
 def _first(error: ValidationError, whole: str) -> str:

@@ -168,6 +168,23 @@ def test_a_number_that_json_has_not_is_found_in_a_generator() -> None:
         Skill.of(returning(Iterable[float]), CONTEXTS).result(number for number in (1.0, math.nan))
 
 
+class Tagged(BaseModel):
+    tags: set[int]
+
+
+@pytest.mark.parametrize("hint", [Any, set[int], dict[str, set[int]], Tagged])
+def test_equal_sets_are_equal_results(hint: Any) -> None:
+    """The order of a set follows how it was filled, and the results of copies are compared."""
+    made: list[Any] = [set(items) for items in ([0, 8], [8, 0])]
+    assert [list(one) for one in made] == [[0, 8], [8, 0]]
+    if hint is Tagged:
+        made = [Tagged(tags=one) for one in made]
+    elif hint not in (Any, set[int]):
+        made = [{"a": one} for one in made]
+    one, other = (Skill.of(returning(hint), CONTEXTS).result(result)[0] for result in made)
+    assert one == other
+
+
 def returning(hint: Any) -> Any:
     def function() -> Any: ...
 
