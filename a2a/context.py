@@ -145,8 +145,10 @@ class TaskContext:
         """Call it before an outside effect.
 
         Raises:
-            LeaseLapsed: the lease may have ended, so another agent may be working on the task.
+            LeaseLapsed: the handler has ended, or the lease may have, so another agent may be working on the task.
         """
+        if self._is_over:
+            raise self._over()  # its last word may not have been said yet
         work = self._runner.link.work
         if work.is_lapsed(self._attempt, self._runner.link.now()):
             raise LeaseLapsed(f"the lease of task {self.id} (fence {self.fence}) may have ended")

@@ -76,6 +76,30 @@ async def test_what_a_handler_left_waiting_for_a_word_or_an_answer_is_told_when_
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
+async def test_what_a_handler_left_behind_begins_nothing_once_it_has_ended() -> None:
+    agent = Agent("careless")
+    left: list[asyncio.Task[Any]] = []
+
+    async def effect(task: TaskContext) -> None:
+        task.check()
+
+    async def enter(task: TaskContext) -> None:
+        async with task.claim("files/a"):
+            pass
+
+    @agent.skill
+    async def leave(task: TaskContext) -> None:
+        # They begin in the next turn, before the link hears that the handler has ended.
+        left.extend(asyncio.create_task(late) for late in (task.call("leave"), effect(task), enter(task)))
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            await running.client.call("leave")
+            for begun in left:
+                with pytest.raises(LeaseLapsed, match="has ended"):
+                    await begun
+
+
 async def test_what_is_asked_of_a_task_whose_agent_has_ended_is_refused() -> None:
     agent = Agent("passing")
     ended: list[TaskContext] = []
