@@ -549,12 +549,16 @@ class ChildTask:
 
     async def events(self) -> AsyncIterator[TaskEvent]:
         """Yield its events; see `TaskHandle.events`."""
+        while (event := await self._next_event()) is not None:
+            is_last = self._handle.waits_for_me(event)
+            yield event
+            if is_last:
+                return
+
+    async def _next_event(self) -> TaskEvent | None:
+        # Only while it waits: with an event the handler is at work, which takes its slot again.
         with self._parent._waiting_for_child():
-            while (event := await self._runner.on_link(self._handle.next_event())) is not None:
-                is_last = self._handle.waits_for_me(event)
-                yield event
-                if is_last:
-                    return
+            return await self._runner.on_link(self._handle.next_event())
 
     async def result(self) -> Any:
         """Wait for its result and return the value; see `TaskHandle.result`."""

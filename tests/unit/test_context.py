@@ -596,6 +596,23 @@ async def test_an_agent_that_waits_for_its_own_sub_task_has_a_slot_for_it() -> N
             assert await running.client.call("descend_blocking", {"levels": 3}) == 3
 
 
+async def test_an_attempt_with_an_event_of_its_sub_task_is_at_work(helper: Agent) -> None:
+    """Spec FLOW-5: an attempt that only waits frees its slot."""
+    waits: list[int] = []
+
+    @helper.skill
+    async def follow(task: TaskContext) -> None:
+        async with task.delegate("count_words", {"text": "a b"}) as child:
+            async for _ in child.events():
+                await task.find()  # the link has heard all that came before
+                waits.append(task._attempt.waits)
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await running.client.call("follow")
+    assert set(waits) == {0}
+
+
 async def test_an_effect_has_the_same_key_in_every_attempt_and_another_in_every_revision() -> None:
     agent = Agent("payer")
     keys: list[tuple[int, str, str]] = []
