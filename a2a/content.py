@@ -31,6 +31,7 @@ __all__ = [
     "read_word",
     "result_value",
     "shown_artifacts",
+    "shown_json",
 ]
 
 
@@ -89,22 +90,27 @@ def parts_payload(value: Any, what: str = "") -> bytes:
         raise _without_form(value, what, error) from error
 
 
-def read_parts(payload: bytes | None) -> Any:
+def read_parts(payload: bytes | str | None) -> Any:
     """Return the value of a payload of Parts: a single text or data part gives its value, anything else the list."""
     if not payload:
         return None
     return _value(_parsed(payload))
 
 
-def read_word(payload: bytes | None) -> Any:
+def read_word(payload: bytes | str | None) -> Any:
     """Return the value of a payload beside the input: that of its Parts, or its text if it is not Parts.
 
-    Nobody looks into a payload on its way (spec WIRE-5), and its receiver must not fail over it.
+    Nobody looks into a payload on its way (spec WIRE-5), and its receiver must not fail over it. Inside a list of a
+    message it is a text if frames are JSON.
     """
     try:
         return read_parts(payload)
     except UNREADABLE:
-        return (payload or b"").decode(errors="replace")
+        return _text_of(payload)
+
+
+def _text_of(payload: bytes | str | None) -> str:
+    return payload if isinstance(payload, str) else (payload or b"").decode(errors="replace")
 
 
 def json_payload(value: Any, what: str = "") -> bytes:
@@ -137,6 +143,14 @@ def _without_form(value: Any, where: str, error: Exception) -> ValueError:
 def read_json(payload: bytes | str | None) -> Any:
     """Return the value that a context holds, or None if it holds none."""
     return None if payload is None else _parsed(payload)
+
+
+def shown_json(payload: bytes | str | None) -> Any:
+    """Return the value that a context holds, for display; one that is not JSON is shown as its text."""
+    try:
+        return read_json(payload)
+    except UNREADABLE:
+        return _text_of(payload)
 
 
 def artifacts_payload(value: Any) -> bytes:
@@ -173,21 +187,19 @@ def _patched(patch: Patch, number: int) -> dict[str, Any]:
     return {"artifactId": name, "name": name, "metadata": metadata, "parts": [part]}
 
 
-def read_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
+def read_artifacts(payload: bytes | str | None) -> list[dict[str, Any]]:
     """Return the A2A Artifacts of a result."""
     artifacts: list[dict[str, Any]] = _parsed(payload) if payload else []
     return artifacts
 
 
-def shown_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
+def shown_artifacts(payload: bytes | str | None) -> list[dict[str, Any]]:
     """Return the A2A Artifacts of any result for display; a result without that form becomes one with its text."""
     try:
         artifacts = read_artifacts(payload)
         artifacts_value(artifacts)
     except UNREADABLE:
-        return [
-            {"artifactId": "result", "name": "result", "parts": [{"text": (payload or b"").decode(errors="replace")}]}
-        ]
+        return [{"artifactId": "result", "name": "result", "parts": [{"text": _text_of(payload)}]}]
     return artifacts
 
 

@@ -225,7 +225,7 @@ def _read(facts: Mapping[str, Any]) -> dict[str, Any]:
     read = dict(facts)
     answer, value = facts.get("answer"), facts.get("value")
     if isinstance(answer, bytes | str):
-        read["answer"] = read_word(answer.encode() if isinstance(answer, str) else answer)
+        read["answer"] = read_word(answer)
     if isinstance(value, bytes | str):
         with contextlib.suppress(ValueError, RecursionError):  # else it stays as it came
             read["value"] = read_json(value)

@@ -13,9 +13,9 @@ from .content import (
     artifacts_value,
     json_payload,
     parts_payload,
-    read_json,
     read_word,
     shown_artifacts,
+    shown_json,
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
 from .errors import FencedOff, Gone, NotFound
@@ -124,8 +124,8 @@ class Reader(Delegator):
         """Return a conflict's record: its subjects and their values, what its parties said, what was tried and
         answered, and how it ended.
 
-        A subject whose value is no longer kept has None, and `isKept` False. A value that was merged without asking
-        anybody is under `merged`: a key's value, or Artifacts that patch.
+        A subject whose value is no longer kept has None, and `isKept` False; a value that is not JSON is shown as its
+        text. A value that was merged without asking anybody is under `merged`: a key's value, or Artifacts that patch.
 
         Raises:
             NotFound: there is no such conflict.
@@ -141,7 +141,7 @@ class Reader(Delegator):
             {**subject, **await self._value_of(subject, payloads.get(subject["ref"]))} for subject in shown["subjects"]
         ]
         if "merged" in payloads:
-            shown["merged"] = read_json(payloads["merged"])
+            shown["merged"] = shown_json(payloads["merged"])
         if "raises" in shown:
             shown["raises"] = [{**told, "value": value} for told, value in zip(shown["raises"], raised, strict=True)]
         shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
@@ -158,12 +158,12 @@ class Reader(Delegator):
         if payload is not None:
             if form == "result":
                 return {"value": artifacts_value(shown_artifacts(payload))}
-            return {"value": (read_word if form == "rejection" else read_json)(payload)}
+            return {"value": (read_word if form == "rejection" else shown_json)(payload)}
         if form == "result":
             return await self._result_of(subject)
         try:
             request = ContextRead(subject["contextId"], [subject["key"]], at_rev=subject["rev"])
-            return {"value": read_json(expect(await self.link.call(request), ContextValues).values[0].payload)}
+            return {"value": shown_json(expect(await self.link.call(request), ContextValues).values[0].payload)}
         except (Gone, NotFound):
             return _NOT_KEPT
 

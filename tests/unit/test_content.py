@@ -25,6 +25,7 @@ from a2a.content import (
     read_word,
     result_value,
     shown_artifacts,
+    shown_json,
 )
 
 SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -53,6 +54,13 @@ def test_text_travels_as_text_and_bytes_as_base64() -> None:
 )
 def test_a_word_that_is_no_parts_is_its_text(payload: bytes) -> None:
     assert read_word(payload) == payload.decode(errors="replace")
+    assert read_word(payload.decode(errors="replace")) == payload.decode(errors="replace")
+
+
+@pytest.mark.parametrize("payload", [b"no JSON", b"{", b"[" * 100_000, b"\xff"])
+def test_what_a_context_holds_is_shown_whatever_it_is(payload: bytes) -> None:
+    assert shown_json(payload) == shown_json(payload.decode(errors="replace")) == payload.decode(errors="replace")
+    assert (shown_json(b'{"a":1}'), shown_json('"text"'), shown_json(None)) == ({"a": 1}, "text", None)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext
+from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext, connect
 from a2a.engine.archived import ArchiveEntry
 from a2a.engine.policy import Policy
-from a2a.errors import Gone, NotFound, RemoteProtocolError, StaleBasis
+from a2a.errors import Conflict, Gone, NotFound, RemoteProtocolError, StaleBasis
 from a2a.protocol.canonical import result_hash
-from a2a.protocol.messages import TaskAnswer, TaskArtifact, TaskAsk, TaskReport
+from a2a.protocol.codec import SUBPROTOCOLS, Encoding
+from a2a.protocol.messages import ContextOp, ContextWrite, TaskAnswer, TaskArtifact, TaskAsk, TaskReport
 from a2a.stores.base import Appended, Entry
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -47,7 +49,8 @@ async def test_tasks_are_listed_by_the_coordinators_word_for_a_state_and_by_a2as
                     await running.client.list(state=state)
 
 
-async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_task() -> None:
+@pytest.mark.parametrize("encoding", SUBPROTOCOLS)
+async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_task(encoding: Encoding) -> None:
     """Spec WIRE-5. Agents and clients in other languages say it, and nobody has looked at it on its way."""
     agent, was_looked_at = Agent("foreign"), anyio.Event()
 
@@ -62,8 +65,10 @@ async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_task() -> No
         await anyio.sleep_forever()
 
     with anyio.fail_after(BOUND):
-        async with squad(agent) as running:
-            client = running.client
+        async with (
+            squad(agent) as running,
+            connect(name="looker", settings=replace(running.settings, encodings=(encoding,))) as client,
+        ):
             async with client.delegate("odd") as task:
                 assert await task.question() == (1, "no question")
                 await client.link.call(TaskAnswer(task.id, 1, b"no answer"))
@@ -82,6 +87,27 @@ async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_task() -> No
             shown = await client.get(task.id)
             assert [artifact["parts"] for artifact in shown["artifacts"]] == [[{"text": "no result"}]]
             assert (await client.outcome(task.id))["value"] == "no result"
+
+
+@pytest.mark.parametrize("encoding", SUBPROTOCOLS)
+async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_conflict(encoding: Encoding) -> None:
+    """Spec WIRE-5. A context may hold it, and then a decision about it has to be made as well."""
+
+    def odd(value: bytes, key: str = "decisions/db") -> ContextWrite:
+        return ContextWrite("plans", f"write {value!r}", [ContextOp(key, 0, value)])
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other:
+            await other.link.call(odd(b"no JSON"))
+            await other.link.call(odd(b"", "plan"))
+            with pytest.raises(Conflict) as lost:
+                await running.client.link.call(odd(b"nor this"))
+            async with connect(name="looker", settings=replace(running.settings, encodings=(encoding,))) as client:
+                subjects = {"context": "plans", "key": "plan"}, {"value": 1}
+                raised = await client.raise_conflict("context", *subjects)
+                noticed, told = [await client.conflict(one) for one in (lost.value.data["conflict"], raised)]
+            assert [subject["value"] for subject in noticed["subjects"]] == ["no JSON", "nor this"]
+            assert [subject["value"] for subject in told["subjects"]] == ["", 1]
 
 
 async def test_of_two_who_watch_a_task_each_is_told_all_it_asked_for(helper: Agent) -> None:
