@@ -54,6 +54,8 @@ class Skill:
     ) -> Skill:
         """Make a skill from a function; parameters annotated with one of `contexts` get the task's context.
 
+        Only the first of them is for coroutine functions.
+
         Raises:
             ValueError: nobody could call the function.
         """
@@ -84,6 +86,11 @@ class Skill:
         if len(wanted) > 1:
             raise ValueError(f"skill {name}: only one parameter can get the task's context, got {' and '.join(wanted)}")
         context = wanted[0] if wanted else None
+        if context and inspect.iscoroutinefunction(plain) and not _is_one(hints[context], contexts[:1]):
+            # It gets the first one, whose calls would do nothing, as nobody awaits them.
+            raise ValueError(
+                f"skill {name}: expected {contexts[0].__name__} for {context}, as it is async, got {hints[context]}"
+            )
         text = description if description is not None else inspect.getdoc(plain) or ""
         return cls(name, function, text, tags, context, takes_value)
 

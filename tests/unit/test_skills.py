@@ -279,6 +279,12 @@ def yields():
 async def two_contexts(first: TaskContext, second: SyncTaskContext) -> None: ...
 
 
+async def for_plain_ones(task: SyncTaskContext) -> None: ...
+
+
+async def for_plain_ones_or_none(task: SyncTaskContext | None = None) -> None: ...
+
+
 async def nowhere(value: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -300,6 +306,8 @@ class Adder:
         (yields, False, "this one yields"),
         (json_lines, True, "skill json_lines: with takes_value, its function needs a parameter named value"),
         (two_contexts, False, "only one parameter can get the task's context, got first and second"),
+        (for_plain_ones, False, "expected TaskContext for task, as it is async, got .*SyncTaskContext"),
+        (for_plain_ones_or_none, False, "expected TaskContext for task, as it is async, got .*SyncTaskContext"),
         (nowhere, False, "skill nowhere: its annotations cannot be resolved when it runs: name 'NotThere'"),
         (Adder(1), False, "expected an id for the skill, got an object of Adder without one"),
     ],
@@ -315,6 +323,14 @@ async def test_whatever_is_called_like_a_function_is_a_skill(called: Any) -> Non
     assert skill.is_async and skill.context == "task", "it may be left out where it is called as a function"
     assert (skill.description, list(skill.card()["inputSchema"]["properties"])) == ("Add to it.", ["a"])
     assert await skill.function(**skill.arguments({"a": 2})) == 3
+
+
+def test_a_function_may_name_both_contexts() -> None:
+    async def later(task: TaskContext | SyncTaskContext) -> None: ...
+
+    def now(task: TaskContext | SyncTaskContext) -> None: ...
+
+    assert {Skill.of(function, CONTEXTS).context for function in (later, now)} == {"task"}
 
 
 def test_an_annotation_that_is_no_type_of_values_is_told_with_its_skill() -> None:
