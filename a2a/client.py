@@ -16,7 +16,7 @@ import builtins
 import getpass
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -210,10 +210,13 @@ class Client(Reader):
     def redrive(self, task: dict[str, Any], key: str | None = None, **options: Any) -> TaskHandle:
         """Try an ended task again, as a new task with the same skill and input. Enter the returned handle to send it.
 
+        Its agents are chosen as before, and as many copies have to agree. Its context, limits, timers and budget are
+        new.
+
         Args:
             task: the ended task, from `get`.
             key: of the new task. By default every redrive of this task has the same key.
-            options: as for `delegate`.
+            options: as for `delegate`; they override what is as before.
 
         Raises:
             ValueError: the task is without its content, as `list` shows it, or is not a task.
@@ -236,6 +239,8 @@ class Client(Reader):
             "resources": [(wanted["name"], wanted.get("mode", "x")) for wanted in spec.get("resources", ())],
             "redrive_of": task["id"],
         }
+        if options.get("copies") != 1:
+            as_before |= _copies(spec.get("redundancy", {}))
         key = key or f"redrive:{task['id']}"
         return self.delegate(metadata["skill"], metadata["input"], key, **(as_before | options))
 
@@ -341,6 +346,15 @@ class Client(Reader):
         finally:
             self._written.pop(watched, None)
             self.link.agents.forget(watched)
+
+
+def _copies(redundancy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `delegate` that a task's redundancy was made from."""
+    names = {"n": "copies", "k": "agree", "comparator": "comparator", "policy": "resolve", "costMicro": "resolve_cost"}
+    options = {option: redundancy[name] for name, option in names.items() if name in redundancy}
+    if "ballotMs" in redundancy:
+        options["ballot"] = redundancy["ballotMs"] / 1000
+    return options
 
 
 def connect(

@@ -460,6 +460,29 @@ async def test_a_remembered_secret_lets_the_next_process_in(helper: Agent) -> No
                     assert not client.is_operator
 
 
+async def test_what_is_tried_again_needs_as_many_who_agree(helper: Agent) -> None:
+    decided_by: list[Any] = ["majority", {"strategy": "judge", "skill": "draft", "costMicro": 5}, "abort"]
+    options: dict[str, Any] = {
+        "copies": 2,
+        "agree": 2,
+        "comparator": "bytes",
+        "resolve": decided_by,
+        "ballot": 1.5,
+        "resolve_cost": 9,
+    }
+    with anyio.fail_after(BOUND):
+        async with squad(helper, n=2) as running:
+            client = running.client
+            async with client.delegate("fail", {"retryable": False}, **options) as failed:
+                with pytest.raises(TaskFailed):
+                    await failed.result()
+            ended = await client.get(failed.id)
+            async with client.redrive(ended) as again, client.redrive(ended, "alone", copies=1) as alone:
+                specs = [(await client.get(task.id))["metadata"]["spec"] for task in (failed, again, alone)]
+            assert specs[0]["redundancy"] == specs[1]["redundancy"]
+            assert "redundancy" not in specs[2]
+
+
 async def test_a_word_by_the_tasks_id_and_a_redrive_of_what_has_ended(helper: Agent, gate: Any) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
