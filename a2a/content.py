@@ -60,6 +60,9 @@ class Patch:
         of: what it patches, under a name that everybody who patches it uses.
         base: the revision that was patched.
         changes: a unified diff, or the operations of a JSON Patch.
+
+    Raises:
+        ValueError: `of` or `base` is not a text, is empty, or is too long.
     """
 
     of: str
@@ -67,8 +70,9 @@ class Patch:
     changes: str | list[dict[str, Any]]
 
     def __post_init__(self) -> None:
-        for name in (self.of, self.base):
-            if not 0 < len(name) <= _NAME_MAX:
+        given: tuple[object, ...] = self.of, self.base
+        for name in given:
+            if not isinstance(name, str) or not 0 < len(name) <= _NAME_MAX:
                 raise ValueError(
                     f"a patch: expected what it is of and its base in 1 to {_NAME_MAX} characters, got {name!r}"
                 )

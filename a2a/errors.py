@@ -482,8 +482,9 @@ class Declined(AttemptError):
     def __init__(self, reason: str = "unsupported", *, retry_after: float = 1.0) -> None:
         if reason not in _REASONS_TO_DECLINE:
             raise ValueError(f"reason: expected {', '.join(_REASONS_TO_DECLINE)}, got {reason!r}")
-        if not 0 <= retry_after <= _RETRY_AFTER_MAX:
-            raise ValueError(f"retry_after: expected 0 to {_RETRY_AFTER_MAX} seconds, got {retry_after}")
+        given: object = retry_after
+        if not isinstance(given, int | float) or not 0 <= given <= _RETRY_AFTER_MAX:
+            raise ValueError(f"retry_after: expected 0 to {_RETRY_AFTER_MAX} seconds, got {given!r}")
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after

@@ -231,7 +231,7 @@ def test_a_result_has_so_many_patches_and_one_of_each(patches: list[Patch]) -> N
         patches_in(patches)
 
 
-@pytest.mark.parametrize(("of", "base"), [("", "r1"), ("repo", ""), ("x" * 257, "r1")])
-def test_what_a_patch_is_of_has_a_name(of: str, base: str) -> None:
+@pytest.mark.parametrize(("of", "base"), [("", "r1"), ("repo", ""), ("x" * 257, "r1"), ("repo", 7), (None, "r1")])
+def test_what_a_patch_is_of_has_a_name(of: Any, base: Any) -> None:
     with pytest.raises(ValueError, match="1 to 256"):
         Patch(of, base, "")

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import pytest
 
@@ -110,8 +111,8 @@ def test_a_handler_that_declines_says_for_how_long():
 
 @pytest.mark.parametrize(
     ("reason", "retry_after"),
-    [("whatever", 1.0), ("", 1.0), ("busy", -1), ("busy", float("nan")), ("busy", float("inf")), ("busy", 1e30)],
+    [("whatever", 1.0), ("", 1.0), *(("busy", time) for time in (-1, float("nan"), float("inf"), 1e30, "soon", None))],
 )
-def test_a_task_is_declined_for_a_reason_there_is_and_for_a_time_that_ends(reason: str, retry_after: float) -> None:
+def test_a_task_is_declined_for_a_reason_there_is_and_for_a_time_that_ends(reason: str, retry_after: Any) -> None:
     with pytest.raises(ValueError, match="(reason|retry_after): expected"):
         Declined(reason, retry_after=retry_after)
