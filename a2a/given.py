@@ -41,7 +41,7 @@ def milliseconds(seconds: float | timedelta, what: str) -> int:
     if not isinstance(number, int | float):
         raise ValueError(f"{what}: expected a number of seconds, got {number!r}")
     if not math.isfinite(number):
-        raise ValueError(f"{what}: expected a number of seconds, got {number}; leave it out if there is no limit")
+        raise ValueError(f"{what}: expected a number of seconds, got {number}")
     return round(number * 1000)
 
 

@@ -35,6 +35,12 @@ def test_what_is_no_time_is_named(given: Any) -> None:
         milliseconds(given, "deadline")
 
 
+def test_nobody_is_told_to_leave_out_a_time_without_an_end() -> None:
+    """What is left out has a default: a claim then does not wait at all."""
+    with pytest.raises(ValueError, match="^wait: expected a number of seconds, got inf$"):
+        milliseconds(float("inf"), "wait")
+
+
 def test_a_time_that_was_left_out_stays_so() -> None:
     assert milliseconds_if_any(None, "deadline") is None
     assert milliseconds_if_any(1.5, "deadline") == 1_500
