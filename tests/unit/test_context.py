@@ -49,6 +49,8 @@ async def test_what_a_handler_is_told_and_has_seen_is_noted_once_and_never_goes_
 async def test_what_a_handler_left_waiting_for_a_word_or_an_answer_is_told_when_it_has_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    gc.collect()  # what other tests have left is not meant
+    caplog.clear()
     agent = Agent("careless")
     left: list[asyncio.Task[Any]] = []
     ended: list[TaskContext] = []
