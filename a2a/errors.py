@@ -34,6 +34,7 @@ Only `Refused` travels: its code is from the closed list of spec section ERR.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -98,6 +99,7 @@ __all__ = [
     "UnsupportedKind",
     "VersionRefused",
     "leaves",
+    "raised_at",
 ]
 
 
@@ -595,3 +597,17 @@ def leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for one in error.exceptions for leaf in leaves(one)]
+
+
+def raised_at(error: BaseException, importer: str) -> str:
+    """Return `FILE:LINE: ` of an error of an imported module; empty for one that says its place, or has none.
+
+    Args:
+        error: the error.
+        importer: the file that imported the module.
+    """
+    if isinstance(error, SyntaxError):
+        return ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    inside = [frame for frame in frames if frame.filename != importer]
+    return f"{inside[-1].filename}:{inside[-1].lineno}: " if inside else ""

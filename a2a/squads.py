@@ -20,7 +20,6 @@ import shutil
 import socket
 import sys
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -32,7 +31,7 @@ import anyio
 
 from .client import Client, connect
 from .credentials import DEFAULT_URL, check_state_dir, coordinator_dir, load_tokens, state_dir
-from .errors import A2AError, ConnectError
+from .errors import A2AError, ConnectError, raised_at
 from .statefile import StateFile
 from .supervisor import Program, Supervisor, supervise, to_state
 
@@ -156,8 +155,7 @@ def load(name: str) -> Definition:
     except Exception as exc:  # a module may fail in any way
         if isinstance(exc, ModuleNotFoundError) and exc.name and f"{module}.".startswith(f"{exc.name}."):
             raise SquadError(f"there is no squad {name}: {exc}") from exc
-        frames = [each for each in traceback.extract_tb(exc.__traceback__) if each.filename != __file__]
-        at = f"{frames[-1].filename}:{frames[-1].lineno}: " if not isinstance(exc, SyntaxError) else ""
+        at = raised_at(exc, __file__)
         raise SquadError(f"the squad {name} cannot be loaded: {at}{type(exc).__name__}: {exc}") from exc
     try:
         described: Any = loaded.SQUAD

@@ -13,7 +13,7 @@ import click
 from .output import escape, is_terminal, to_json
 from .values import parse_value
 
-__all__ = ["ask_person", "can_ask", "question_lines", "read_answer", "read_line"]
+__all__ = ["ask_person", "can_ask", "question_lines", "read_answer", "read_line", "read_text"]
 
 
 def can_ask() -> bool:
@@ -97,10 +97,15 @@ async def read_answer(prompt: str) -> str:
     Raises:
         Abort: stdin has ended.
     """
-    while True:
-        click.echo(prompt, nl=False, err=True)
-        if text := (await read_line()).strip():
-            return text
+    while not (text := await read_text(prompt)):
+        pass
+    return text
+
+
+async def read_text(prompt: str) -> str:
+    """Return the next line that a person types, which may be empty; errors are those of `read_line`."""
+    click.echo(prompt, nl=False, err=True)
+    return (await read_line()).strip()
 
 
 async def read_line() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..agent import Agent
+from ..errors import raised_at
 from .exits import ExitCode, Failure
 
 if TYPE_CHECKING:
@@ -145,9 +145,7 @@ def _where(error: Exception) -> str:
     """Return the error, with the file and line where it was raised."""
     if isinstance(error, SyntaxError):  # its message ends with the place
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    at = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""
-    return f"{at}{type(error).__name__}: {error}"
+    return f"{raised_at(error, __file__)}{type(error).__name__}: {error}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Gone, NotFound, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, state_of
-from .asking import can_ask, place_of, question_lines, read_line, stem_of
+from .asking import can_ask, place_of, question_lines, read_answer, read_text, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
@@ -315,26 +315,19 @@ async def _prompt(question: Any, shown: Display) -> str:
     """Read an answer: an option, by its words or its number, or any other text."""
     options = [str(option) for option in question.get("options") or ()] if isinstance(question, dict) else []
     while True:
-        said = await _read("> ")
+        said = await read_answer("> ")
         if (place := place_of(said, options)) is not None:
             said = options[place]
-        if not said:
-            continue
         if said == "edit" and shown.patch:
             return await _edited(shown.patch)
         if said in options and (stem := stem_of(said)):
-            value = await _read(f"{said.removeprefix(stem).strip().lower()}> ")
+            value = await read_text(f"{said.removeprefix(stem).strip().lower()}> ")
             if not value and stem == "edit:" and shown.patch:
                 return await _edited(shown.patch)
             if not value:
                 continue
             return f"{stem} {value}"
         return said
-
-
-async def _read(prompt: str) -> str:
-    click.echo(prompt, nl=False, err=True)
-    return (await read_line()).strip()
 
 
 async def _edited(patch: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from .case import Missed
 from .conversation import check
 from .peer import Coordinator, Peer
 from .wire import Frame
 
-__all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok", "only"]
+__all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok", "only", "soon"]
+
+T = TypeVar("T")
 
 AUTO = {"acceptance": {"evaluator": "auto"}}
 """A `spec` under which an admitted result completes the task."""
@@ -39,6 +42,15 @@ async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
     answer = await peer.request(kind, **fields)
     check(answer.kind == "ok", f"ok to {kind}", answer)
     return answer
+
+
+async def soon(peer: Peer, look: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """Return what `look` finds, once it finds anything: a refusal is shown soon after its answer (ERR-7)."""
+    until = time.monotonic() + peer.patience
+    while not (found := await look()):
+        check(time.monotonic() < until, what)
+        await asyncio.sleep(0.05)
+    return found
 
 
 def only(found: Iterable[Mapping[str, Any]], *names: str) -> list[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """The error tree, and the table that ties wire codes to classes."""
 
 import inspect
+import json
 import re
 from typing import Any
 
 import pytest
 
 from a2a import errors
-from a2a.errors import CODES, A2AError, AttemptFailed, Declined, ErrorCode, Refused, TaskFailed
+from a2a.errors import CODES, A2AError, AttemptFailed, Declined, ErrorCode, Refused, TaskFailed, raised_at
 
 
 def test_every_code_has_its_facts():
@@ -116,3 +117,18 @@ def test_a_handler_that_declines_says_for_how_long():
 def test_a_task_is_declined_for_a_reason_there_is_and_for_a_time_that_ends(reason: str, retry_after: Any) -> None:
     with pytest.raises(ValueError, match="(reason|retry_after): expected"):
         Declined(reason, retry_after=retry_after)
+
+
+def test_the_place_of_an_error_of_a_module_is_told_unless_it_says_it_itself() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        assert re.fullmatch(r".*json.decoder\.py:\d+: ", raised_at(error, __file__))
+    assert raised_at(ValueError("raised nowhere"), __file__) == ""
+    try:
+        raise ImportError("by the import itself")
+    except ImportError as error:
+        assert raised_at(error, __file__) == ""
+    with pytest.raises(SyntaxError) as caught:
+        compile("def (", "module.py", "exec")
+    assert raised_at(caught.value, __file__) == ""

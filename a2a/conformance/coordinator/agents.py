@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import time
 from typing import Any
 
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer, card
-from ..scenes import LONG, at, ok
-from ..wire import as_bytes, digest
+from ..scenes import LONG, at, ok, soon
+from ..wire import Frame, as_bytes, digest
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -149,10 +147,12 @@ async def tells_of_hellos_in_the_name_of_who_is_no_agent(under: Coordinator) -> 
     client = await under.peer(name)
     other = await under.connect()
     await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
-    until = time.monotonic() + client.patience
-    while not (answer := await client.request("agent.find", filter={"agent": name})).body.get("refused"):
-        check(time.monotonic() < until, "the refusal with the agent, soon after its answer (ERR-7)", answer)
-        await asyncio.sleep(0.05)
+
+    async def refused() -> Frame | None:
+        answer = await client.request("agent.find", filter={"agent": name})
+        return answer if answer.body.get("refused") else None
+
+    answer = await soon(client, refused, "the refusal with the agent, soon after its answer (ERR-7)")
     check(not answer.body.get("agents") and len(answer.body["refused"]) == 1, "one refused", answer)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import time
+from typing import Any
 
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at, beats_until_revoked, ok
+from ..scenes import LONG, at, beats_until_revoked, ok, soon
 from ..wire import count, encode
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -211,9 +210,10 @@ async def keeps_who_wanted_what_and_might_not(under: Coordinator) -> None:
     created = await client.delegate(under.skill())
     for _ in range(50):
         await other.refused("forbidden", "task.cancel", task=created.task)
-    until = time.monotonic() + client.patience
-    while not (refused := (await client.view(created.task))["metadata"].get("refused") or []):
-        check(time.monotonic() < until, "the refusal with the task, soon after its answer (ERR-7)")
-        await asyncio.sleep(0.05)
+
+    async def shown() -> list[dict[str, Any]]:
+        return (await client.view(created.task))["metadata"].get("refused") or []
+
+    refused = await soon(client, shown, "the refusal with the task, soon after its answer (ERR-7)")
     kept = [item for item in refused if item.get("kind") == "task.cancel" and item.get("agent") == other.name]
     check(1 <= len(kept) <= 2 and kept[0].get("code") == "forbidden", "one or two forbidden task.cancel", refused)

@@ -90,7 +90,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             return left.pop(0) + "\n"
 
         monkeypatch.setattr(module, "can_ask", lambda: True)
-        monkeypatch.setattr(module, "read_line", read_line)
+        monkeypatch.setattr("a2a.cli.asking.read_line", read_line)
         return left
 
     return sit
@@ -294,7 +294,7 @@ def test_who_ends_the_input_at_a_question_is_told_how_to_go_on(
 
     lead.does = ask
     at_a_terminal()
-    monkeypatch.setattr(module, "read_line", read_line)
+    monkeypatch.setattr("a2a.cli.asking.read_line", read_line)
     done = command("run", "modernise", "--sdist", "a==1")
     assert done.code == 130
     assert f"the same command continues it; a2a task cancel {lead.tasks[0]} --url " in done.err
